@@ -1,0 +1,36 @@
+"""Learned symmetries: a distribution over group elements, trained together with the network.
+
+Public names are imported from their modules when they are first used, so that `import molaug`
+stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "groups": ("Group", "SO2", "SE2", "Aff2", "SO3", "SE3", "Aff3"),
+    "distributions": ("LearnedUniform",),
+    "averaging": ("AveragedModel",),
+    "config": ("QM9Config",),
+    "molecules.batch": ("MoleculeBatch",),
+    "molecules.data": ("MoleculeSet", "load_qm9", "load_sample"),
+    "molecules.targets": ("TARGETS",),
+}
+_HOME = {name: f"molaug.{module}" for module, names in _MODULES.items() for name in names}
+
+__all__ = [*_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'molaug' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

@@ -1,0 +1,44 @@
+"""Group, distribution and action together: a batch becomes moved copies of itself."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .distributions import Distribution
+
+
+class Batch(Protocol):
+    """Anything with examples along its first axis."""
+
+    def __len__(self) -> int: ...
+
+    def repeat(self, copies: int) -> Any:
+        """All examples once, then all of them again, `copies` times."""
+
+
+class Action(Protocol):
+    """How the elements of a group move an input, and the output that belongs to it."""
+
+    def act(self, elements: Float[Tensor, "graphs n n"], batch: Any) -> Any:
+        """The batch with example i moved by elements[i]: g x."""
+
+    def act_on_output(self, elements: Float[Tensor, "graphs n n"], prediction: Tensor) -> Tensor:
+        """The prediction for g x brought back to x: rho(g)^-1 f(g x)."""
+
+
+class Augmentation(nn.Module):
+    """Draws one element per copy and example, g = exp(a) with a from `distribution`, and acts."""
+
+    def __init__(self, distribution: Distribution, action: Action) -> None:
+        super().__init__()
+        self.distribution = distribution
+        self.action = action
+
+    def forward(self, batch: Batch, copies: int = 1) -> tuple[Any, Float[Tensor, "all n n"]]:
+        """The moved batch of copies x graphs examples (copies outermost), and the elements."""
+        coefficients = self.distribution.rsample(copies, len(batch))
+        elements = self.distribution.group.exp(coefficients.flatten(0, 1))
+        return self.action.act(elements, batch.repeat(copies)), elements

@@ -1,0 +1,71 @@
+"""One network, averaged over moved copies of its input.
+
+    h(x) = E_{g ~ mu_w} [ rho(g)^-1 f(g x) ]        (Benton et al. 2020, eq. 1 and 3)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .augmentation import Augmentation, Batch
+
+
+def mean_of_outputs(predictions: Float[Tensor, "copies ..."]) -> Tensor:
+    """The reduction for regression."""
+    return predictions.mean(0)
+
+
+class Scaling(nn.Module):
+    """prediction = shift + scale * output, kept with the weights so that a reloaded model speaks
+    physical units. For an equivariant output the shift must be zero."""
+
+    def __init__(self, shift: float = 0.0, scale: float = 1.0) -> None:
+        super().__init__()
+        # float64: a total energy of -1e7 meV has errors of 1 meV in float32.
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.shift: Tensor
+        self.scale: Tensor
+
+    def to_physical(self, output: Tensor) -> Tensor:
+        return self.shift + self.scale * output.double()
+
+    def to_standard(self, value: Tensor) -> Tensor:
+        return ((value - self.shift) / self.scale).float()
+
+
+class AveragedModel(nn.Module):
+    """`network` over `copies` moved copies of a batch, in one forward pass.
+
+    network: maps a batch to predictions, examples along the first axis.
+    augmentation: draws the copies; `augmentation.action` brings outputs back.
+    reduction: over the first axis of (copies, graphs, ...); the mean of outputs by default.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        augmentation: Augmentation,
+        scaling: Scaling | None = None,
+        reduction: Callable[[Tensor], Tensor] = mean_of_outputs,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.augmentation = augmentation
+        self.scaling = scaling if scaling is not None else Scaling()
+        self.reduction = reduction
+
+    def forward(self, batch: Batch, copies: int = 1) -> Tensor:
+        """Standardised predictions (graphs, ...), averaged over `copies` draws."""
+        moved, elements = self.augmentation(batch, copies)
+        prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
+        return self.reduction(prediction.unflatten(0, (copies, len(batch))))
+
+    def predict(self, batch: Batch, copies: int = 8) -> Tensor:
+        """Predictions in physical units, float64, without gradients."""
+        with torch.no_grad():
+            return self.scaling.to_physical(self(batch, copies))

@@ -1,0 +1,57 @@
+"""The state of a run, and weights that carry their configuration."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+from .files import write_bytes
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Tensors and plain Python values, for `load_state`."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """What `save_state` wrote; nothing that could run code is ever unpickled.
+
+    Raises ValueError for a damaged file, with what to do.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path}: not a readable checkpoint ({type(error).__name__}); "
+            "delete the run folder to start afresh"
+        ) from error
+    return state
+
+
+def save_weights(path: Path, model: nn.Module, configuration: Mapping[str, Any]) -> None:
+    """Weights and buffers as safetensors, the configuration as JSON in the header."""
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    write_bytes(path, save(tensors, {"configuration": json.dumps(configuration)}))
+
+
+def load_weights(path: Path, model: nn.Module) -> None:
+    """Into `model`, strictly: a missing or surplus tensor is an error."""
+    with safe_open(path, "pt") as file:
+        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+
+
+def read_configuration(path: Path) -> dict[str, Any]:
+    """The configuration in the header of a weights file."""
+    with safe_open(path, "pt") as file:
+        configuration: dict[str, Any] = json.loads(file.metadata()["configuration"])
+    return configuration

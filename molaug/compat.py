@@ -1,0 +1,62 @@
+"""The behaviour of the method's first molecule code, for measurement beside ours and nothing else.
+
+Three of its properties: coefficients drawn from [0, w], one-sided; a matrix exponential that is one
+Runge-Kutta step, so that a rotation by pi becomes a scaling by two; widths that all start at 1.
+(The fourth, a test on one random copy, is the one-copy column of every table.)
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .distributions import Distribution
+from .groups import Group
+
+
+@final
+class RungeKuttaGroup(Group):
+    """`group` with exp replaced by one classical Runge-Kutta step of dX/dt = M X over [0, 1]:
+    the Taylor polynomial I + M + M^2/2 + M^3/6 + M^4/24."""
+
+    def __init__(self, group: Group) -> None:
+        self.dimension, self.members = group.dimension, group.members
+
+    def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
+        basis = self.generators(coefficients.device, coefficients.dtype)
+        matrix = torch.einsum("...a,aij->...ij", coefficients, basis)
+        identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+        element = identity
+        for n in (4, 3, 2, 1):
+            element = identity + matrix @ element / n
+        return element
+
+
+@final
+class OneSidedUniform(Distribution):
+    """a_i ~ U[0, w_i] with w_i = softplus(parameter_i), initially 1, without a cap."""
+
+    def __init__(self, group: Group) -> None:
+        super().__init__(group)
+        start = torch.ones(len(group.members)).expm1().log()  # softplus^-1(1)
+        self.parameter = nn.Parameter(start)
+
+    @property
+    def widths(self) -> Float[Tensor, "algebra"]:
+        return nn.functional.softplus(self.parameter)
+
+    @property
+    def learned(self) -> Float[Tensor, "learned"]:
+        return self.widths
+
+    def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
+        draw = torch.rand(copies, graphs, len(self.parameter), device=self.parameter.device)
+        return self.widths * draw
+
+
+def build_compat(group: Group) -> Distribution:
+    """The law of `--symmetry augerino_compat`."""
+    return OneSidedUniform(RungeKuttaGroup(group))

@@ -1,0 +1,306 @@
+"""The training loop: steps, two parameter groups, history, checkpoints and exact resume.
+
+All randomness is reseeded from (seed, epoch, step, rank) before every step, so that a run continued
+from any checkpoint takes exactly the steps that an uninterrupted run takes.
+"""
+
+from __future__ import annotations
+
+import copy
+import csv
+import io
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .averaging import AveragedModel
+from .checkpoint import load_state, save_state
+from .evaluate import mean_error
+from .files import write_bytes
+from .objectives import Objective
+from .task import Task, draw_batches, seed_of
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Rates are per step at their peak; `freeze` and `warmup` are shares of a run."""
+
+    epochs: int
+    batch_size: int
+    rate: float
+    width_rate: float
+    weight_decay: float
+    clip: float
+    averaging: float  # decay of the running average of weights
+    freeze: float
+    copies: int
+    seed: int
+    optimizer: str = "muon"
+    warmup: float = 0.05
+
+
+class NotFinite(RuntimeError):
+    """The loss is NaN or infinite: the run has stopped, its last checkpoint is good."""
+
+
+class Interrupted(SystemExit):
+    """A signal stopped the run after its state was saved; exits with 128 + the signal's number."""
+
+
+@dataclass
+class Progress:
+    """What changes from step to step, apart from weights."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+Report = Callable[[Progress, int], None]  # progress and the number of steps of the run
+
+
+def split_parameters(model: AveragedModel) -> dict[str, list[nn.Parameter]]:
+    """Widths; matrices of the hidden layers, for Muon; all other parameters."""
+    widths = list(model.augmentation.distribution.parameters())
+    matrices = [
+        module.weight
+        for name, module in model.network.named_modules()
+        if isinstance(module, nn.Linear) and min(module.weight.shape) > 9
+    ]
+    taken = {id(p) for p in widths + matrices}
+    rest = [p for p in model.parameters() if id(p) not in taken]
+    return {"widths": widths, "matrices": matrices, "rest": rest}
+
+
+def build_optimizers(model: AveragedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+    """Muon (Jordan et al. 2024, with the update scaled to AdamW's size, Liu et al. 2025) for the
+    matrices or AdamW for everything; widths have their own rate and no decay."""
+    parts = split_parameters(model)
+    decay, rate = recipe.weight_decay, recipe.rate
+    adam = [
+        {"params": parts["rest"], "lr": rate, "weight_decay": decay, "role": "network"},
+        {"params": parts["widths"], "lr": recipe.width_rate, "weight_decay": 0.0, "role": "widths"},
+    ]
+    optimizers: list[torch.optim.Optimizer] = []
+    if recipe.optimizer == "muon" and parts["matrices"]:
+        muon = {"params": parts["matrices"], "role": "network"}
+        optimizers.append(
+            torch.optim.Muon(
+                [muon], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+        )
+    else:
+        adam[0]["params"] = parts["rest"] + parts["matrices"]
+    adam = [group for group in adam if group["params"]]
+    optimizers.append(torch.optim.AdamW(adam, betas=(0.9, 0.98)))
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return optimizers
+
+
+def schedule(done: float, recipe: Recipe) -> dict[str, float]:
+    """Factors of the peak rates after the share `done` of a run: a linear warm-up and a cosine to
+    zero for the network; zero while frozen, then the same cosine's tail for the widths."""
+    warm = min(1.0, done / recipe.warmup) if recipe.warmup else 1.0
+    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)
+    return {"network": max(warm, 1e-3) * cosine, "widths": free}
+
+
+def learning_share(done: float, freeze: float) -> float:
+    """How much of the time in which widths are free has passed, from 0 to 1."""
+    return min(max((done - freeze) / (1 - freeze), 0.0), 1.0)
+
+
+@torch.no_grad()
+def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
+    """The running average, with a shorter memory at first so that the start is forgotten."""
+    weight = 1 - min(decay, (step + 1) / (step + 10))
+    ours, theirs = list(averaged.parameters()), [p.detach() for p in model.parameters()]
+    torch._foreach_lerp_(ours, theirs, weight)
+
+
+def start_fabric(device: str, devices: int, precision: str) -> Any:
+    """Lightning Fabric on `device` (auto, cpu, gpu), launched."""
+    try:
+        from lightning_fabric import Fabric
+    except ImportError:  # machines that have the whole of Lightning have it under this name
+        from lightning.fabric import Fabric
+    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
+    fabric.launch()
+    return fabric
+
+
+class Trainer:
+    """Trains `task.model`; its running average is `averaged`, which is what is evaluated.
+
+    fabric: a set-up Lightning Fabric, for device, precision and processes.
+    folder: where `state.pt` and `history.csv` are kept; an existing state is continued.
+    """
+
+    def __init__(
+        self, task: Task, objective: Objective, recipe: Recipe, folder: Path, fabric: Any
+    ) -> None:
+        self.task, self.objective, self.recipe, self.folder = task, objective, recipe, folder
+        self.fabric = fabric
+        self.averaged = copy.deepcopy(task.model)
+        self.plain_optimizers = build_optimizers(task.model, recipe)
+        self.model, *self.optimizers = fabric.setup(task.model, *self.plain_optimizers)
+        self.averaged.to(fabric.device)
+        self.progress = Progress()
+        self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
+        self.total = self.steps_per_epoch * recipe.epochs
+        self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
+        self.signal: int | None = None
+        if self.state_file.exists():
+            self.restore(load_state(self.state_file))
+
+    @property
+    def state_file(self) -> Path:
+        return self.folder / "state.pt"
+
+    def fit(self, report: Report | None = None) -> AveragedModel:
+        """Train to the end and return the averaged model.
+
+        Raises NotFinite, with the step and the examples, if the loss stops being a number, and
+        Interrupted after SIGTERM or Ctrl-C, once the state is saved.
+        """
+        if self.progress.step == 0:
+            self.save()
+        with self._listening():
+            while self.progress.step < self.total:
+                self._epoch(report or (lambda progress, total: None))
+        return self.averaged
+
+    def _epoch(self, report: Report) -> None:
+        epoch, first = divmod(self.progress.step, self.steps_per_epoch)
+        path = (self.recipe.seed, epoch)
+        batches = draw_batches(self.task.train.sizes, self.recipe.batch_size, *path)
+        for rows in batches[first:]:
+            start = time.perf_counter()
+            self.unchecked.append((rows, self._step(rows, epoch)))
+            self.progress.step += 1
+            # A GPU is asked for its losses only now and then: every question makes it wait.
+            if self.fabric.device.type == "cpu" or self.progress.step % 100 == 0:
+                self._check()
+            self.progress.seconds += time.perf_counter() - start
+            report(self.progress, self.total)
+            if self.signal is not None:
+                self._check()
+                self.save()
+                raise Interrupted(128 + self.signal)
+        self._check()
+        self._end_epoch(epoch + 1)
+        report(self.progress, self.total)
+        self.save()
+
+    def _step(self, rows: Tensor, epoch: int) -> Tensor:
+        step, recipe = self.progress.step, self.recipe
+        self._set_rates(step / self.total)
+        torch.manual_seed(seed_of(recipe.seed, epoch, step, self.fabric.global_rank))
+        batch, target = self.task.train.gather(rows)
+        output = self.model(batch, recipe.copies)
+        loss = self.task.loss(output, self.task.model.scaling.to_standard(target))
+        share = learning_share(step / self.total, recipe.freeze)
+        distribution = self.task.model.augmentation.distribution
+        self.fabric.backward(self.objective(loss, distribution, share))
+        nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad()
+        average_weights(self.averaged, self.task.model, step, recipe.averaging)
+        return loss.detach()
+
+    def _set_rates(self, done: float) -> None:
+        factors = schedule(done, self.recipe)
+        for optimizer in self.plain_optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak"] * factors[group["role"]]
+
+    def _check(self) -> None:
+        """Read the losses of the last steps; stop at the first that is not a number."""
+        if not self.unchecked:
+            return
+        losses = torch.stack([loss for _, loss in self.unchecked]).tolist()
+        for i, loss in enumerate(losses):
+            if not math.isfinite(loss):
+                step = self.progress.step - len(losses) + i
+                names = self.task.train.describe(self.unchecked[i][0])
+                raise NotFinite(
+                    f"the loss is {loss} at step {step} of {self.total}, on {names}; "
+                    f"{self.state_file} holds the last good state: lower --rate, or look at these"
+                )
+        self.progress.loss_sum += sum(losses)
+        self.unchecked.clear()
+
+    def _end_epoch(self, epoch: int) -> None:
+        task, progress = self.task, self.progress
+        error = mean_error(self.averaged, task, task.validation, seed=self.recipe.seed)
+        widths = self.averaged.augmentation.distribution.widths.detach().tolist()
+        names = self.averaged.augmentation.distribution.group.names
+        row = {
+            "epoch": float(epoch),
+            "train_loss": progress.loss_sum / self.steps_per_epoch,
+            "validation_error": error,
+            "seconds": progress.seconds,
+            **{f"width_{name}": width for name, width in zip(names, widths, strict=True)},
+        }
+        progress.history.append(row)
+        progress.loss_sum = 0.0
+
+    def save(self) -> None:
+        """The whole state, then the history as CSV; each appears complete or not at all."""
+        state = {
+            "model": self.task.model.state_dict(),
+            "averaged": self.averaged.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.plain_optimizers],
+            "progress": vars(self.progress),
+        }
+        if self.fabric.is_global_zero:
+            save_state(self.state_file, state)
+            write_history(self.folder / "history.csv", self.progress.history)
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.task.model.load_state_dict(state["model"])
+        self.averaged.load_state_dict(state["averaged"])
+        for optimizer, saved in zip(self.plain_optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        self.progress = Progress(**state["progress"])
+
+    @contextmanager
+    def _listening(self) -> Iterator[None]:
+        """While open, SIGTERM and Ctrl-C only leave a note for the end of the step."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals can only be handled there
+            return
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.signal = number
+
+        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """One row per epoch; errors in the unit of the task, widths in radian and Angstrom."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"])
+    writer.writeheader()
+    writer.writerows(history)
+    write_bytes(path, text.getvalue().encode())

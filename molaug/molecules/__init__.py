@@ -1,0 +1,1 @@
+"""Molecules: how a group element acts on them, their data, networks and tasks."""

@@ -1,0 +1,177 @@
+"""The geometric graph network, at three levels of hard-coded symmetry, and the table of networks.
+
+`coordinates` sees absolute positions and the vectors between atoms (no symmetry), `vectors` only
+the vectors between atoms (translations), `distances` only their lengths (all of E(3)). Nothing else
+differs, so that a comparison changes one thing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .action import Output
+from .batch import MoleculeBatch
+
+Level = Literal["coordinates", "vectors", "distances"]
+
+ELEMENTS = 119  # nuclear charges 0 (padding) to 118
+COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 9}
+TYPICAL_ATOMS = 18.0  # of a QM9 molecule, so that sums over atoms start near unit scale
+
+
+class GaussianBasis(nn.Module):
+    """exp(-(r - mu_k)^2 / (2 s^2)) with mu_k from 0.6 to `reach` [Angstrom], s their spacing."""
+
+    def __init__(self, count: int, reach: float = 6.0) -> None:
+        super().__init__()
+        self.register_buffer("centres", torch.linspace(0.6, reach, count), persistent=False)
+        self.centres: Tensor
+        self.sharpness = 0.5 * (count / (reach - 0.6)) ** 2
+
+    def forward(self, distance: Float[Tensor, "graphs i j"]) -> Float[Tensor, "graphs i j basis"]:
+        return torch.exp(-self.sharpness * (distance[..., None] - self.centres) ** 2)
+
+
+class MessageLayer(nn.Module):
+    """One round of messages over all pairs, and a residual update that starts at zero:
+
+        m_i = sum_j c(r_ij) silu(A h_i + B h_j + C e_ij),      h_i += O silu(U [h_i, m_i])
+
+    The first linear map of the pair is split into A, B and C so that only C, the smallest, is
+    multiplied per pair; all others are per atom.
+    """
+
+    def __init__(self, channels: int, pair_channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.ends = nn.Linear(channels, 2 * channels)
+        self.pair = nn.Linear(pair_channels, channels, bias=False)
+        self.update = nn.Linear(2 * channels, 2 * channels)
+        self.out = nn.Linear(2 * channels, channels)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(
+        self,
+        h: Float[Tensor, "graphs nodes channels"],
+        pairs: Float[Tensor, "graphs nodes nodes pair_channels"],
+        envelope: Float[Tensor, "graphs nodes nodes"],
+    ) -> Float[Tensor, "graphs nodes channels"]:
+        x = self.norm(h)
+        receiver, sender = self.ends(x).chunk(2, -1)
+        message = self.pair(pairs).add_(receiver[:, :, None]).add_(sender[:, None])
+        message = nn.functional.silu(message)
+        gathered = (envelope[:, :, None] @ message).squeeze(2)  # sum over j, weighted
+        return h + self.out(nn.functional.silu(self.update(torch.cat([x, gathered], -1))))
+
+
+class GraphNetwork(nn.Module):
+    """Messages over all pairs of atoms of a dense batch.
+
+    level: what the network may see (see the module).
+    output: `scalar` (graphs,), `vector` (graphs, 3) or `tensor` (graphs, 3, 3), in standardised
+        units; a sum over atoms. From `distances`, vectors and tensors are sums of atom positions
+        about their centroid, weighted by what the network says of each atom: equivariant.
+    channels, layers: 48 x 3 has 7.7e4 parameters, 256 x 8 has 4.8e6.
+    reach: of the message envelope exp(-(r / reach)^2) [Angstrom].
+    """
+
+    def __init__(
+        self,
+        *,
+        level: Level = "coordinates",
+        output: Output = "scalar",
+        channels: int = 48,
+        layers: int = 3,
+        basis: int = 20,
+        reach: float = 4.0,
+    ) -> None:
+        super().__init__()
+        self.level, self.output, self.reach = level, output, reach
+        self.element = nn.Embedding(ELEMENTS, channels)
+        self.element_receiving = nn.Embedding(ELEMENTS, channels)
+        self.element_sending = nn.Embedding(ELEMENTS, channels)
+        if level == "coordinates":
+            self.place = nn.Linear(3, channels, bias=False)
+            # Positions reach 10 Angstrom where embeddings are near one.
+            nn.init.normal_(self.place.weight, std=0.05)
+        self.basis = GaussianBasis(basis)
+        self.pair = nn.Linear(basis + (0 if level == "distances" else 3), channels)
+        self.layers = nn.ModuleList(MessageLayer(channels, channels) for _ in range(layers))
+        self.norm = nn.LayerNorm(channels)
+        components = COMPONENTS[output] if level != "distances" else 1
+        self.readout = nn.Sequential(
+            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, components)
+        )
+        nn.init.zeros_(self.readout[-1].weight)
+
+    def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
+        h, pairs, envelope = self.embed(batch)
+        for layer in self.layers:
+            h = layer(h, pairs, envelope)
+        per_atom = self.readout(self.norm(h)) * batch.mask[..., None]
+        return self._assemble(per_atom, batch)
+
+    def embed(self, batch: MoleculeBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Atoms (graphs, nodes, channels), pairs (graphs, nodes, nodes, channels), envelope."""
+        charges, positions = batch.charges, batch.positions
+        h = self.element(charges)
+        if self.level == "coordinates":
+            h = h + self.place(positions)
+        difference = positions[:, None] - positions[:, :, None]
+        distance = (difference.square().sum(-1) + 1e-6).sqrt()  # finite gradient at r = 0
+        features = self.basis(distance)
+        if self.level != "distances":
+            direction = difference / (distance[..., None] + 1)
+            features = torch.cat([features, direction], -1)
+        ends = self.element_receiving(charges)[:, :, None] + self.element_sending(charges)[:, None]
+        return h, nn.functional.silu(self.pair(features) + ends), self.envelope(distance, batch)
+
+    def envelope(self, distance: Tensor, batch: MoleculeBatch) -> Tensor:
+        """exp(-(r / reach)^2) between different atoms, zero for padding."""
+        present = batch.mask.to(distance.dtype)
+        others = 1 - torch.eye(distance.shape[1], dtype=distance.dtype, device=distance.device)
+        weight = torch.exp(-((distance / self.reach) ** 2))
+        return weight * others * present[:, :, None] * present[:, None]
+
+    def _assemble(self, per_atom: Tensor, batch: MoleculeBatch) -> Tensor:
+        """Per-atom components to one prediction per molecule, of the declared output."""
+        if self.output == "scalar":
+            return per_atom.sum(1).squeeze(-1) / TYPICAL_ATOMS
+        if self.level != "distances":
+            shape = (3,) if self.output == "vector" else (3, 3)
+            return per_atom.sum(1).unflatten(-1, shape) / TYPICAL_ATOMS
+        mask = batch.mask[..., None].to(per_atom.dtype)
+        centroid = (batch.positions * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
+        arm = (batch.positions - centroid) * mask
+        if self.output == "vector":
+            return (per_atom * arm).sum(1) / TYPICAL_ATOMS
+        return (per_atom[..., None] * arm[..., :, None] * arm[..., None, :]).sum(1) / TYPICAL_ATOMS
+
+
+HARD_CODED = ("e3nn", "vector_channels")
+PYG = ("schnet", "dimenetpp", "visnet")
+
+
+def build_network(
+    name: str, *, output: Output = "scalar", channels: int = 48, layers: int = 3
+) -> nn.Module:
+    """A network by its name on the command line: a level of `GraphNetwork`, or an opponent.
+
+    Raises ValueError for an unknown name.
+    """
+    if name in ("coordinates", "vectors", "distances"):
+        return GraphNetwork(level=name, output=output, channels=channels, layers=layers)
+    if name in HARD_CODED:  # imported only here: e3nn takes seconds
+        from . import equivariant
+
+        return equivariant.build(name, output=output, channels=channels, layers=layers)
+    if name in PYG:
+        from . import pyg
+
+        return pyg.build_pyg(name, output=output, channels=channels, layers=layers)
+    raise ValueError(f"unknown network {name!r}")

@@ -1,0 +1,166 @@
+"""From a configuration to a task on molecules: data, frames, splits, scaling, model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel, Scaling
+from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
+from molaug.groups import CAPS, GROUPS, Group
+from molaug.task import Task, absolute_error, absolute_loss
+
+from . import targets as qm9
+from .action import MoleculeAction
+from .batch import MoleculeBatch
+from .data import MoleculeSet, orient, random_rotations, rotate
+from .networks import build_network
+from .splits import Split, split
+
+if TYPE_CHECKING:
+    from molaug.config import QM9Config
+
+
+class MoleculeExamples:
+    """Molecules and their targets, resident on one device and gathered there."""
+
+    def __init__(
+        self, molecules: MoleculeSet, values: np.ndarray, device: torch.device | str = "cpu"
+    ) -> None:
+        positions, charges = molecules.padded()
+        self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
+        self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
+        self.targets = torch.from_numpy(values).double().to(device)
+        self.index, self._sizes = np.asarray(molecules.index), np.asarray(molecules.sizes)
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self._sizes
+
+    def gather(self, rows: Tensor) -> tuple[MoleculeBatch, Tensor]:
+        """The batch, padded to its largest molecule, and the targets in physical units."""
+        nodes = int(self._sizes[rows.numpy()].max())
+        rows = rows.to(self.charges.device)
+        batch = MoleculeBatch(
+            self.positions[rows, :nodes], self.charges[rows, :nodes]
+        )
+        return batch, self.targets[rows]
+
+    def describe(self, rows: Tensor) -> str:
+        return "QM9 molecules " + ", ".join(str(i) for i in self.index[rows.numpy()])
+
+
+def prepare(molecules: MoleculeSet, config: QM9Config) -> tuple[MoleculeSet, Split]:
+    """The molecules in the frame asked for, and the rows of the three splits."""
+    chosen = split(molecules, config.split, config.seed, config.train_size)
+    cut = Split(
+        chosen.train,
+        chosen.validation[: config.validation_size],
+        chosen.test[: config.test_size],
+    )
+    return orient(molecules, config.frame, seed=FRAME_SEED), cut
+
+
+FRAME_SEED = 0  # a molecule keeps its frame in every run, whatever the seed of the training
+ROTATED_SEED = 1
+
+
+def reference_energies(molecules: MoleculeSet, train: np.ndarray, target: str) -> np.ndarray:
+    """What each atom contributes [meV], by nuclear charge, fitted on the training molecules."""
+    training = molecules.take(train)
+    values = qm9.target_values(training, target)
+    return qm9.fit_references(values, training, start=qm9.isolated_atoms(target))
+
+
+def build_values(
+    molecules: MoleculeSet, train: np.ndarray, target: str
+) -> Callable[[MoleculeSet], np.ndarray]:
+    """Values as they are learned: total energies U0, U, H and G without what their atoms
+    contribute, subtracted in float64; everything else as it is."""
+    if target not in ("U0", "U", "H", "G"):
+        return lambda some: qm9.target_values(some, target)
+    references = reference_energies(molecules, train, target)
+    return lambda some: qm9.subtract_references(
+        qm9.target_values(some, target), some, references
+    )
+
+
+def build_scaling(values: np.ndarray) -> Scaling:
+    """Mean and standard deviation of training values (graphs,); for vectors (graphs, 3) no shift,
+    which would break equivariance, and the root mean square of a component."""
+    if values.ndim == 1:
+        return Scaling(float(values.mean()), float(values.std()))
+    return Scaling(0.0, float(np.sqrt((values**2).mean())))
+
+
+def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:
+    """The law of a `--symmetry`: learned, fixed (Haar rotations, uniform translations) or none."""
+    if symmetry == "learned":
+        return LearnedUniform(group, config.initial_width, config.generators)
+    if symmetry == "fixed":
+        has_translations = any(member.kind == "translation" for member in group.members)
+        return Haar(group, CAPS["translation"] if has_translations else 0.0)
+    if symmetry == "none":
+        return Identity(group)
+    from molaug.compat import build_compat
+
+    return build_compat(group)
+
+
+def build_task(
+    molecules: MoleculeSet,
+    config: QM9Config,
+    *,
+    symmetry: str,
+    network: str | nn.Module,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> tuple[Task, Split]:
+    """Everything the loop needs for one run, and the split it was given.
+
+    The network starts from `seed`, whatever was drawn before.
+    """
+    oriented, rows = prepare(molecules, config)
+    values = build_values(oriented, rows.train, config.target)
+    test = oriented.take(rows.test)
+    rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
+    parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
+    parts |= {"canonical": test, "rotated": rotated}
+    examples = {name: MoleculeExamples(p, values(p), device) for name, p in parts.items()}
+    target = qm9.find_target(config.target)
+    torch.manual_seed(seed)
+    if isinstance(network, str):
+        network = build_network(
+            network, output=target.kind, channels=config.channels, layers=config.layers
+        )
+    augmentation = Augmentation(
+        build_distribution(symmetry, GROUPS[config.group](), config), MoleculeAction(target.kind)
+    )
+    task = Task(
+        name="qm9",
+        unit=target.unit,
+        train=examples["train"],
+        validation=examples["validation"],
+        tests={name: examples[name] for name in ("canonical", "rotated")},
+        model=AveragedModel(network, augmentation, build_scaling(values(parts["train"]))),
+        loss=absolute_loss,
+        error=absolute_error,
+        about={
+            "target": target.name,
+            "unit": target.unit,
+            "frame": config.frame,
+            "split": config.split,
+            "train_count": len(rows.train),
+            "test_count": len(rows.test),
+        },
+    )
+    return task, rows

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from molaug.molecules import targets
+from molaug.molecules.data import MoleculeSet, load_sample
+from molaug.molecules.targets import (
+    TARGETS,
+    add_references,
+    composition,
+    find_target,
+    fit_references,
+    isolated_atoms,
+    subtract_references,
+    target_values,
+)
+
+ENERGIES = ("U0", "U", "H", "G")
+# Methane by hand: the row of the file times 27.211386246 eV, for instance
+# U0_atom = (-40.47893 + 37.846772 + 4 * 0.500273) Eh = -0.631066 Eh.
+METHANE = {
+    **{"mu": 0.0, "alpha": 13.21, "homo": -10549.9, "lumo": 3186.5, "gap": 13736.3},
+    **{"r2": 35.3641, "zpve": 1217.7, "U0": -1101487.8, "U": -1101409.8, "H": -1101384.0},
+    **{"G": -1102023.0, "Cv": 6.469, "U0_atom": -17172.2, "U_atom": -17286.8},
+    **{"H_atom": -17389.7, "G_atom": -16151.9, "dipole_z": 0.0},
+}
+UNITS = {"mu": "D", "alpha": "bohr^3", "r2": "bohr^2", "Cv": "cal/(mol K)", "dipole_z": "D"}
+
+
+@pytest.fixture(scope="module")
+def sample() -> MoleculeSet:
+    return load_sample()
+
+
+@pytest.mark.parametrize("name", METHANE)
+def test_methane_in_every_unit(sample, name):
+    assert TARGETS[name].unit == UNITS.get(name, "meV")
+    assert target_values(sample.take([0]), name)[0] == pytest.approx(METHANE[name], abs=0.06)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_shapes_and_finite_float64(sample, name):
+    values = target_values(sample, name)
+    assert values.shape == ((1000, 3) if TARGETS[name].kind == "vector" else (1000,))
+    assert values.dtype == np.float64
+    assert np.isfinite(values).all()
+
+
+def test_an_empty_set_has_no_values(sample):
+    nothing = sample.take([])
+    assert target_values(nothing, "U0_atom").shape == (0,)
+    assert target_values(nothing, "dipole").shape == (0, 3)
+
+
+def test_gap_is_lumo_less_homo(sample):
+    homo, lumo, gap = (target_values(sample, name) for name in ("homo", "lumo", "gap"))
+    # Each is rounded to 1e-4 hartree in the files.
+    np.testing.assert_allclose(gap, lumo - homo, atol=1.01e-4 * targets.MEV_PER_HARTREE)
+
+
+def test_dipole_of_water_points_from_oxygen_to_the_hydrogens(sample):
+    water = sample.take([2])
+    dipole = target_values(water, "dipole")[0]
+    by_hand = water.mulliken.astype(float) @ water.positions.astype(float) * 4.80320471
+    np.testing.assert_allclose(dipole, by_hand, rtol=1e-7)
+    assert dipole @ (water.positions[1] + water.positions[2] - 2 * water.positions[0]) > 0
+    assert np.linalg.norm(dipole) == pytest.approx(1.8511, abs=0.4)  # the true norm
+
+
+def test_dipole_turns_with_the_frame_and_ignores_translation(sample):
+    turn = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]], dtype=np.float32)
+    moved = replace(sample, positions=sample.positions @ turn.T + np.float32(2))
+    dipole = target_values(sample, "dipole")
+    # Charges are rounded to 1e-6 e, positions to float32.
+    np.testing.assert_allclose(target_values(moved, "dipole"), dipole @ turn.T, atol=5e-4)
+    np.testing.assert_array_equal(target_values(sample, "dipole_z"), dipole[:, 2])
+
+
+def test_length_of_the_dipole_follows_mu(sample):
+    lengths = np.linalg.norm(target_values(sample, "dipole"), axis=1)
+    assert np.corrcoef(lengths, target_values(sample, "mu"))[0, 1] == pytest.approx(0.94, abs=0.02)
+
+
+def test_composition_counts_atoms(sample):
+    counts = composition(sample)
+    assert counts[:3].tolist() == [[4, 1, 0, 0, 0], [3, 0, 1, 0, 0], [2, 0, 0, 1, 0]]
+    assert np.array_equal(counts.sum(1), sample.sizes)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_atomisation_is_the_energy_less_its_atoms(sample, name):
+    energy, atomisation = target_values(sample, name), target_values(sample, f"{name}_atom")
+    references = isolated_atoms(name)
+    assert references.shape == (10,)
+    assert references[0] == 0
+    padded = np.stack([np.pad(references[m], (0, 29 - len(m))) for m in _charges(sample)])
+    np.testing.assert_allclose(energy - padded.sum(1), atomisation, atol=1e-6)
+    assert (atomisation < 0).all()
+
+
+def _charges(molecules: MoleculeSet) -> list[np.ndarray]:
+    return np.split(molecules.charges, molecules.offsets[1:-1])
+
+
+def test_references_recover_an_additive_quantity(sample):
+    truth = np.zeros(10)
+    truth[[1, 6, 7, 8, 9]] = [-1.5, 2.0, 3.25, -4.0, 7.0]
+    values = np.array([truth[charges].sum() for charges in _charges(sample)])
+    np.testing.assert_allclose(fit_references(values, sample), truth, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ENERGIES)
+def test_references_are_undone_in_float64_and_would_not_be_in_float32(sample, name):
+    values = target_values(sample, name)
+    references = fit_references(values, sample, isolated_atoms(name))
+    rest = subtract_references(values, sample, references)
+    assert abs(rest.mean()) < 50
+    assert rest.std() < 2000
+    np.testing.assert_allclose(add_references(rest, sample, references), values, atol=1e-6)
+    single = values.astype(np.float32) - (values - rest).astype(np.float32)
+    assert 0.1 < np.abs(single - rest).mean() < 1  # what float32 costs [meV]
+
+
+def test_references_come_from_the_training_molecules_only(sample):
+    values = target_values(sample, "U0")
+    train = np.arange(500)
+    references = fit_references(values[train], sample.take(train))
+    spoilt = values.copy()
+    spoilt[500:] = 0
+    assert np.array_equal(references, fit_references(spoilt[train], sample.take(train)))
+
+
+def test_an_element_without_training_molecules_keeps_its_isolated_atom(sample):
+    fluorine = composition(sample)[:, 4] > 0
+    train = sample.take(~fluorine)
+    start = isolated_atoms("U0")
+    references = fit_references(target_values(train, "U0"), train, start)
+    assert references[9] == pytest.approx(start[9], abs=1e-6)
+    others = sample.take(fluorine)
+    rest = subtract_references(target_values(others, "U0"), others, references)
+    assert np.abs(rest).max() < 30_000  # and not the 2,700,000 meV of a fluorine atom
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("hommo", "'homo'"), ("HOMO", "'homo'"), ("U_0", "'U0'"), ("dipolez", "'dipole")],
+)
+def test_unknown_target_suggests_the_closest(name, hint):
+    with pytest.raises(ValueError, match=f"unknown target '{name}': did you mean {hint}"):
+        find_target(name)
+
+
+def test_unknown_target_lists_all_if_none_is_close(sample):
+    with pytest.raises(ValueError, match="choose from mu, alpha"):
+        target_values(sample, "xyzzy")
+
+
+def test_the_data_layer_does_not_import_torch():
+    modules = "convert, data, splits, targets"
+    code = f"import sys; from molaug.molecules import {modules}; sys.exit('torch' in sys.modules)"
+    root = Path(targets.__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
