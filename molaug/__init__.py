@@ -22,7 +22,7 @@ _MODULES = {
 }
 _HOME = {name: f"molaug.{module}" for module, names in _MODULES.items() for name in names}
 
-__all__ = [*_HOME]  # noqa: PLE0604
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str) -> Any:

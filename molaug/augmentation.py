@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .distributions import Distribution
 
 
+@runtime_checkable
 class Batch(Protocol):
     """Anything with examples along its first axis."""
 
@@ -19,6 +20,7 @@ class Batch(Protocol):
         """All examples once, then all of them again, `copies` times."""
 
 
+@runtime_checkable
 class Action(Protocol):
     """How the elements of a group move an input, and the output that belongs to it."""
 

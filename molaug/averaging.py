@@ -1,6 +1,6 @@
 """One network, averaged over moved copies of its input.
 
-    h(x) = E_{g ~ mu_w} [ rho(g)^-1 f(g x) ]        (Benton et al. 2020, eq. 1 and 3)
+h(x) = E_{g ~ mu_w} [ rho(g)^-1 f(g x) ]        (Benton et al. 2020, eq. 1 and 3)
 """
 
 from __future__ import annotations

@@ -55,11 +55,10 @@ def stratified_uniform(copies: int, graphs: int, algebra: int, like: Tensor) -> 
     1979), so that an average over copies varies less than over independent draws; every single
     copy is still uniform, and for one copy this is plain uniform sampling.
     """
-    options = {"device": like.device, "dtype": like.dtype}
-    inside = torch.rand(copies, graphs, algebra, **options)
+    inside = torch.rand(copies, graphs, algebra, device=like.device, dtype=like.dtype)
     if copies == 1:
         return 2 * inside - 1
-    stratum = torch.rand(copies, graphs, algebra, **options).argsort(0)
+    stratum = torch.rand_like(inside).argsort(0)
     return 2 * (stratum + inside) / copies - 1
 
 

@@ -258,7 +258,8 @@ _ROTATIONS = (
     Generator("rz", "rotation", ((0, 1, -1.0), (1, 0, 1.0))),
 )
 _TRANSLATIONS = tuple(
-    Generator(name, "translation", ((axis, 3, 1.0),)) for axis, name in enumerate(("tx", "ty", "tz"))
+    Generator(name, "translation", ((axis, 3, 1.0),))
+    for axis, name in enumerate(("tx", "ty", "tz"))
 )
 _STRETCHES = (
     Generator("shear_xy", "shear", ((0, 1, 1.0), (1, 0, 1.0))),

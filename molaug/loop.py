@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -70,10 +72,10 @@ class Progress:
 Report = Callable[[Progress, int], None]  # progress and the number of steps of the run
 
 
-def split_parameters(model: AveragedModel) -> dict[str, list[nn.Parameter]]:
+def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:
     """Widths; matrices of the hidden layers, for Muon; all other parameters."""
-    widths = list(model.augmentation.distribution.parameters())
-    matrices = [
+    widths: list[Tensor] = list(model.augmentation.distribution.parameters())
+    matrices: list[Tensor] = [
         module.weight
         for name, module in model.network.named_modules()
         if isinstance(module, nn.Linear) and min(module.weight.shape) > 9
@@ -96,9 +98,7 @@ def build_optimizers(model: AveragedModel, recipe: Recipe) -> list[torch.optim.O
     if recipe.optimizer == "muon" and parts["matrices"]:
         muon = {"params": parts["matrices"], "role": "network"}
         optimizers.append(
-            torch.optim.Muon(
-                [muon], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
+            torch.optim.Muon([muon], lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
         )
     else:
         adam[0]["params"] = parts["rest"] + parts["matrices"]
@@ -128,17 +128,15 @@ def learning_share(done: float, freeze: float) -> float:
 def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
     """The running average, with a shorter memory at first so that the start is forgotten."""
     weight = 1 - min(decay, (step + 1) / (step + 10))
-    ours, theirs = list(averaged.parameters()), [p.detach() for p in model.parameters()]
+    ours, theirs = ([p.detach() for p in m.parameters()] for m in (averaged, model))
     torch._foreach_lerp_(ours, theirs, weight)
 
 
 def start_fabric(device: str, devices: int, precision: str) -> Any:
     """Lightning Fabric on `device` (auto, cpu, gpu), launched."""
-    try:
-        from lightning_fabric import Fabric
-    except ImportError:  # machines that have the whole of Lightning have it under this name
-        from lightning.fabric import Fabric
-    fabric = Fabric(accelerator=device, devices=devices, precision=precision)
+    # Where the whole of Lightning is installed, Fabric has another name.
+    module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
+    fabric = import_module(module).Fabric(accelerator=device, devices=devices, precision=precision)
     fabric.launch()
     return fabric
 
@@ -196,15 +194,15 @@ class Trainer:
             if self.fabric.device.type == "cpu" or self.progress.step % 100 == 0:
                 self._check()
             self.progress.seconds += time.perf_counter() - start
+            if self.progress.step % self.steps_per_epoch == 0:
+                self._check()
+                self._end_epoch(epoch + 1)
+                self.save()
             report(self.progress, self.total)
             if self.signal is not None:
                 self._check()
                 self.save()
                 raise Interrupted(128 + self.signal)
-        self._check()
-        self._end_epoch(epoch + 1)
-        report(self.progress, self.total)
-        self.save()
 
     def _step(self, rows: Tensor, epoch: int) -> Tensor:
         step, recipe = self.progress.step, self.recipe

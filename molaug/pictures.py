@@ -33,7 +33,8 @@ def line_chart(
         dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
         parts.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dash} points="{points}"/>'
-            f'<text x="{WIDTH - RIGHT + 26}" y="{TOP + 12 + 16 * number}">{html.escape(name)}</text>'
+            f'<text x="{WIDTH - RIGHT + 26}" y="{TOP + 12 + 16 * number}">'
+            f"{html.escape(name)}</text>"
             f'<line x1="{WIDTH - RIGHT + 6}" x2="{WIDTH - RIGHT + 22}" y1="{TOP + 8 + 16 * number}"'
             f' y2="{TOP + 8 + 16 * number}" stroke="{colour}" stroke-width="3"{dash}/>'
         )

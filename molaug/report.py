@@ -9,9 +9,10 @@ import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -53,6 +54,7 @@ def compact_widths(names: Sequence[str], kinds: Sequence[Kind], widths: Sequence
     return "  ".join(f"{' '.join(values)} {unit}".strip() for unit, values in units.items())
 
 
+@runtime_checkable
 class Now(Protocol):
     """Where a run is: steps done, seconds of training, and a row per finished epoch."""
 
@@ -79,7 +81,10 @@ class Monitor:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.bar.stop()
 
@@ -118,7 +123,7 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
     )
     table.add_column("symmetry / network / seed")
     for name in (
-        f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", f"rotated\n1 copy",
+        f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", "rotated\n1 copy",
         f"rotated\n{copies} copies", f"invariance\nerror [{unit}]", "parameters", "s / epoch",
     ):  # fmt: skip
         table.add_column(name.replace("[", "\\["), justify="right")
@@ -133,18 +138,26 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
             *(f"{number:.4g}" for number in numbers),
             f"{row['parameters']:,}",
             f"{row['seconds_per_epoch']:.1f}",
-            "\n".join(_width_lines(row["widths"])),
+            "\n".join(width_lines(row["widths"])),
         )
     return table
 
 
-def _width_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    return [
-        f"{name} {show_width(w['initial'], w['kind'])} > {show_width(w['learned'], w['kind'])}"
-        f" / {show_width(w['cap'], w['kind'])}"
-        for name, w in widths.items()
-        if w["learned"] or w["initial"]
-    ]
+def width_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """A line per kind of generator: `rx ry rz  9 9 9 > 171 170 172 / 180 deg`."""
+    lines = []
+    for kind, members in groupby(widths.items(), key=lambda item: item[1]["kind"]):
+        found = {name: w for name, w in members if w["learned"] or w["initial"]}
+        if not found:
+            continue
+        column = {
+            key: [show_width(w[key], kind).split(" ")[0] for w in found.values()]
+            for key in ("initial", "learned", "cap")
+        }
+        unit = show_width(0.0, kind).partition(" ")[2]
+        values = " > ".join(" ".join(column[key]) for key in ("initial", "learned"))
+        lines.append(f"{' '.join(found)}  {values} / {column['cap'][0]} {unit}".rstrip())
+    return lines
 
 
 def save_widths_picture(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from .averaging import AveragedModel
 
 
+@runtime_checkable
 class Examples(Protocol):
     """A set of examples, resident on one device."""
 
@@ -57,9 +58,11 @@ def absolute_loss(output: Tensor, target: Tensor) -> Float[Tensor, ""]:
 
 def absolute_error(prediction: Tensor, target: Tensor) -> Float[Tensor, "graphs"]:
     """Absolute error per example; the mean over components for vectors and tensors."""
-    return (prediction - target).abs().flatten(1).mean(1) if target.ndim > 1 else (
-        prediction - target
-    ).abs()
+    return (
+        (prediction - target).abs().flatten(1).mean(1)
+        if target.ndim > 1
+        else (prediction - target).abs()
+    )
 
 
 def seed_of(*path: int) -> int:
@@ -75,8 +78,8 @@ def draw_batches(sizes: np.ndarray, batch_size: int, *path: int) -> list[Tensor]
     """
     generator = np.random.default_rng(path)
     order = generator.permutation(len(sizes))
-    order = torch.from_numpy(order[np.argsort(sizes[order], kind="stable")])
-    batches = order.split(batch_size)
+    sorted_order = order[np.argsort(sizes[order], kind="stable")]
+    batches = torch.from_numpy(sorted_order).split(batch_size)
     return [batches[i] for i in generator.permutation(len(batches))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     config = parse(sys.argv[1:] if arguments is None else list(arguments), CONFIGS)
+    # Threads that wait for each other by spinning lose a factor of twenty when another program
+    # needs the same cores; has to be said before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Only now, so that --help and a mistyped option answer at once.
     from .files import write_json
     from .loop import NotFinite
@@ -135,7 +139,7 @@ def train_one(
         **measure(model, task, copies=config.test_copies, seed=seed),
         "widths": describe_widths(model.augmentation.distribution, initial),
         "parameters": sum(p.numel() for p in model.network.parameters()),
-        "seconds_per_epoch": trainer.progress.seconds / config.epochs,
+        "seconds_per_epoch": trainer.progress.seconds / trainer.recipe.epochs,
         "seconds_training": trainer.progress.seconds,
         "device": str(fabric.device),
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence

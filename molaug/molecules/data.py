@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
+from molaug.files import atomic
 from molaug.molecules.convert import (
     Arrays,
-    atomic,
     check,
     find_source,
     read_compressed,

@@ -7,7 +7,7 @@ differs, so that a comparison changes one thing.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import torch
 from jaxtyping import Float
@@ -104,10 +104,9 @@ class GraphNetwork(nn.Module):
         self.layers = nn.ModuleList(MessageLayer(channels, channels) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         components = COMPONENTS[output] if level != "distances" else 1
-        self.readout = nn.Sequential(
-            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, components)
-        )
-        nn.init.zeros_(self.readout[-1].weight)
+        last = nn.Linear(channels, components)
+        nn.init.zeros_(last.weight)
+        self.readout = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), last)
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         h, pairs, envelope = self.embed(batch)
@@ -164,14 +163,16 @@ def build_network(
 
     Raises ValueError for an unknown name.
     """
-    if name in ("coordinates", "vectors", "distances"):
-        return GraphNetwork(level=name, output=output, channels=channels, layers=layers)
+    if name in get_args(Level):
+        return GraphNetwork(
+            level=cast(Level, name), output=output, channels=channels, layers=layers
+        )
     if name in HARD_CODED:  # imported only here: e3nn takes seconds
-        from . import equivariant
+        from .equivariant import build_equivariant
 
-        return equivariant.build(name, output=output, channels=channels, layers=layers)
+        return build_equivariant(name, output=output, channels=channels, layers=layers)
     if name in PYG:
-        from . import pyg
+        from .pyg import build_pyg
 
-        return pyg.build_pyg(name, output=output, channels=channels, layers=layers)
+        return build_pyg(name, output=output, channels=channels, layers=layers)
     raise ValueError(f"unknown network {name!r}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,9 +49,7 @@ class MoleculeExamples:
         """The batch, padded to its largest molecule, and the targets in physical units."""
         nodes = int(self._sizes[rows.numpy()].max())
         rows = rows.to(self.charges.device)
-        batch = MoleculeBatch(
-            self.positions[rows, :nodes], self.charges[rows, :nodes]
-        )
+        batch = MoleculeBatch(self.positions[rows, :nodes], self.charges[rows, :nodes])
         return batch, self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:
@@ -74,24 +71,24 @@ FRAME_SEED = 0  # a molecule keeps its frame in every run, whatever the seed of 
 ROTATED_SEED = 1
 
 
-def reference_energies(molecules: MoleculeSet, train: np.ndarray, target: str) -> np.ndarray:
-    """What each atom contributes [meV], by nuclear charge, fitted on the training molecules."""
+def fit_atoms(molecules: MoleculeSet, train: np.ndarray, target: str) -> np.ndarray | None:
+    """What each atom contributes to a total energy [meV], by nuclear charge, fitted on the training
+    molecules; None for a target that is learned as it is."""
+    if target not in ("U0", "U", "H", "G"):
+        return None
     training = molecules.take(train)
     values = qm9.target_values(training, target)
     return qm9.fit_references(values, training, start=qm9.isolated_atoms(target))
 
 
-def build_values(
-    molecules: MoleculeSet, train: np.ndarray, target: str
-) -> Callable[[MoleculeSet], np.ndarray]:
-    """Values as they are learned: total energies U0, U, H and G without what their atoms
-    contribute, subtracted in float64; everything else as it is."""
-    if target not in ("U0", "U", "H", "G"):
-        return lambda some: qm9.target_values(some, target)
-    references = reference_energies(molecules, train, target)
-    return lambda some: qm9.subtract_references(
-        qm9.target_values(some, target), some, references
-    )
+def learned_values(
+    molecules: MoleculeSet, target: str, references: np.ndarray | None
+) -> np.ndarray:
+    """Values as they are learned: total energies without what atoms contribute, in float64."""
+    values = qm9.target_values(molecules, target)
+    if references is None:
+        return values
+    return qm9.subtract_references(values, molecules, references)
 
 
 def build_scaling(values: np.ndarray) -> Scaling:
@@ -130,7 +127,11 @@ def build_task(
     The network starts from `seed`, whatever was drawn before.
     """
     oriented, rows = prepare(molecules, config)
-    values = build_values(oriented, rows.train, config.target)
+    references = fit_atoms(oriented, rows.train, config.target)
+
+    def values(some: MoleculeSet) -> np.ndarray:
+        return learned_values(some, config.target, references)
+
     test = oriented.take(rows.test)
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
@@ -139,6 +140,8 @@ def build_task(
     target = qm9.find_target(config.target)
     torch.manual_seed(seed)
     if isinstance(network, str):
+        assert config.channels is not None, "resolve() fills the sizes"
+        assert config.layers is not None
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
@@ -161,6 +164,8 @@ def build_task(
             "split": config.split,
             "train_count": len(rows.train),
             "test_count": len(rows.test),
+            # Total energies are learned without these: add them back to a prediction.
+            **({} if references is None else {"atom_references": references.tolist()}),
         },
     )
     return task, rows

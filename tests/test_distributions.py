@@ -1,0 +1,131 @@
+"""Laws over coefficients: their range, uniformity, gradients, and the exact identity at zero."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from scipy import stats
+
+from molaug.distributions import (
+    Haar,
+    Identity,
+    LearnedUniform,
+    Uniform,
+    haar_rotation_vectors,
+    stratified_uniform,
+)
+from molaug.groups import SE2, SE3, SO2, SO3, Aff3
+
+FAILURE_RATE = 1e-6  # of a test against a sampled law, over all possible seeds
+
+
+def test_learned_starts_at_the_same_share_of_every_cap():
+    law = LearnedUniform(Aff3(), 0.05)
+    assert torch.allclose(law.widths / law.caps, torch.full((12,), 0.05))
+
+
+@pytest.mark.parametrize("value", [-50.0, -3.0, 0.0, 3.0, 50.0])
+def test_widths_are_positive_and_capped(value):
+    law = LearnedUniform(SE3())
+    torch.nn.init.constant_(law.parameter, value)
+    widths = law.widths
+    assert ((widths > 0) & (widths <= law.caps)).all()
+    widths.sum().backward()
+    assert law.parameter.grad.isfinite().all()
+
+
+def test_samples_stay_inside_and_reach_the_widths():
+    law = LearnedUniform(SE3(), [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])
+    draws = law.rsample(1, 20_000).flatten(0, 1).abs()
+    assert (draws <= law.widths).all()
+    assert (draws.amax(0) > 0.999 * law.widths).all()
+
+
+@pytest.mark.parametrize("copies", [1, 2, 8])
+def test_every_copy_alone_is_uniform(copies):
+    draws = stratified_uniform(copies, 4000, 2, torch.zeros(1))
+    for copy in (0, copies - 1):
+        assert stats.kstest(draws[copy, :, 0], stats.uniform(-1, 2).cdf).pvalue > FAILURE_RATE
+
+
+def test_copies_visit_every_interval_once():
+    strata = ((stratified_uniform(8, 50, 3, torch.zeros(1)) + 1) * 4).floor().sort(0).values
+    assert torch.equal(strata, torch.arange(8.0)[:, None, None].expand(8, 50, 3))
+
+
+def test_stratified_copies_lower_the_variance_of_an_average():
+    independent = (2 * torch.rand(8, 2000, 1) - 1).square().mean(0).var()
+    assert stratified_uniform(8, 2000, 1, torch.zeros(1)).square().mean(0).var() < independent / 4
+
+
+def test_only_chosen_generators_open():
+    law = LearnedUniform(SE3(), generators=["rz", "tx"])
+    assert torch.equal(law.widths > 0, torch.tensor([0, 0, 1, 1, 0, 0]).bool())
+    assert len(law.learned) == 2
+    draws = law.rsample(3, 5)
+    assert (draws[..., [0, 1, 4, 5]] == 0).all()
+
+
+def test_wrong_names_and_widths_are_refused():
+    with pytest.raises(ValueError, match="no generator rq"):
+        LearnedUniform(SE3(), generators=["rq"])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        LearnedUniform(SE3(), 1.5)
+
+
+def test_caps_can_be_given():
+    law = LearnedUniform(SE3(), 0.5, caps={"tx": 1.0})
+    assert math.isclose(float(law.widths.detach()[3]), 0.5, rel_tol=1e-5)
+
+
+def test_gradient_of_a_width_is_that_of_finite_differences():
+    """With common random numbers the sample is a smooth function of the widths."""
+    law = LearnedUniform(SE3(), 0.3).double()
+    point = torch.randn(4, dtype=torch.float64)
+
+    def moved(parameter):
+        torch.manual_seed(3)
+        return torch.func.functional_call(law, {"parameter": parameter}, (1, 16), strict=False)
+
+    law.forward = lambda copies, graphs: (
+        law.group.exp(law.rsample(copies, graphs)).to(point) @ point
+    ).square()
+    assert torch.autograd.gradcheck(moved, law.parameter.detach().clone().requires_grad_())
+
+
+def test_log_volume_is_that_of_the_box_of_learned_widths():
+    law = LearnedUniform(SE3(), 0.2, generators=["rx", "ty"])
+    expected = math.log(2 * 0.2 * math.pi) + math.log(2 * 0.2 * 5)
+    assert math.isclose(float(law.log_volume), expected, rel_tol=1e-5)
+    assert float(Haar(SE3(), 5.0).log_volume) == 0
+
+
+def test_identity_and_zero_widths_do_nothing_at_all():
+    for law in (Identity(SE3()), Uniform(SE3(), [0.0] * 6)):
+        elements = law.group.exp(law.rsample(2, 3))
+        assert torch.equal(elements, torch.eye(4).expand(2, 3, 4, 4))
+
+
+def test_haar_rotations_are_uniform():
+    """The angle has density (1 - cos t) / pi, and every matrix entry of R averages to zero."""
+    vectors = haar_rotation_vectors(20_000, torch.zeros(1))
+    angle = vectors.norm(dim=1)
+    cdf = lambda t: (t - torch.sin(torch.as_tensor(t)).numpy()) / math.pi  # noqa: E731
+    assert stats.kstest(angle.numpy(), cdf).pvalue > FAILURE_RATE
+    mean = SO3().exp(vectors)[:, :3, :3].mean(0)
+    assert mean.abs().amax() < 5.5 * math.sqrt(1 / 3 / 20_000)
+
+
+@pytest.mark.parametrize("group", [SO2(), SE2(), SO3(), SE3()])
+@pytest.mark.parametrize("gaussian", [False, True])
+def test_fixed_law_has_rotations_first_and_the_asked_for_translations(group, gaussian):
+    law = Haar(group, 2.0, gaussian)
+    draws = law.rsample(1, 8000)[0]
+    assert draws.shape == (8000, len(group.members))
+    moves = draws[:, law.rotations :]
+    expected = 2.0 if gaussian else 2.0 / math.sqrt(3)
+    for move in moves.unbind(1):
+        assert math.isclose(float(move.std()), expected, rel_tol=0.1)
+    assert draws[:, : law.rotations].norm(dim=1).amax() <= math.pi + 1e-5

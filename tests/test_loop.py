@@ -1,0 +1,207 @@
+"""The loop: exact resume from any step, schedules, parameter groups, and what stops a run."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.distributions import LearnedUniform
+from molaug.groups import SE3
+from molaug.loop import (
+    Interrupted,
+    NotFinite,
+    Recipe,
+    Trainer,
+    average_weights,
+    build_optimizers,
+    learning_share,
+    schedule,
+    split_parameters,
+    start_fabric,
+)
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.data import load_sample
+from molaug.molecules.networks import GraphNetwork
+from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.objectives import ScaleFree
+from molaug.task import Task, absolute_error, absolute_loss
+
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=16,
+    rate=0.01,
+    width_rate=0.01,
+    weight_decay=0.01,
+    clip=1.0,
+    averaging=0.9,
+    freeze=0.2,
+    copies=1,
+    seed=3,
+)
+
+
+def build_task(bad_row: int | None = None) -> Task:
+    molecules = load_sample().take(np.arange(80))
+    values = molecules.properties[:, 5].copy()
+    scaling = build_scaling(values)
+    if bad_row is not None:
+        values[bad_row] = math.nan
+    train = MoleculeExamples(molecules.take(np.arange(64)), values[:64])
+    test = MoleculeExamples(molecules.take(np.arange(64, 80)), values[64:])
+    torch.manual_seed(0)
+    augmentation = Augmentation(LearnedUniform(SE3()), MoleculeAction())
+    model = AveragedModel(GraphNetwork(channels=16, layers=1), augmentation, scaling)
+    return Task(
+        name="sample",
+        unit="Eh",
+        train=train,
+        validation=test,
+        tests={"canonical": test},
+        model=model,
+        loss=absolute_loss,
+        error=absolute_error,
+    )
+
+
+def trainer(folder, task=None, recipe=RECIPE):
+    return Trainer(
+        task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu", 1, "32-true")
+    )
+
+
+def weights(folder):
+    one = trainer(folder)
+    model = one.fit()
+    return one, {
+        **model.state_dict(),
+        **{f"raw {k}": v for k, v in one.task.model.state_dict().items()},
+    }
+
+
+def strip(history):
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in history]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    torch.manual_seed(99)  # the state of the generator beforehand must not matter
+    return weights(tmp_path_factory.mktemp("whole"))
+
+
+@pytest.mark.parametrize("stop", [1, 4, 6, 11])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_stopped_by_a_signal_continues_bit_for_bit(tmp_path, uninterrupted, stop, number):
+    def kill(progress, total):
+        if progress.step == stop:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(Interrupted) as stopped:
+        trainer(tmp_path).fit(kill)
+    assert stopped.value.code == 128 + number
+    whole, expected = uninterrupted
+    continued, found = weights(tmp_path)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert strip(continued.progress.history) == strip(whole.progress.history)
+
+
+@pytest.mark.parametrize("stop", [2, 7])
+def test_a_run_that_dies_without_warning_continues_bit_for_bit(tmp_path, uninterrupted, stop):
+    """As kill -9 leaves it: nothing saved since the last epoch."""
+
+    def die(progress, total):
+        if progress.step == stop:
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        trainer(tmp_path).fit(die)
+    _, expected = uninterrupted
+    _, found = weights(tmp_path)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    _, first = weights(tmp_path)
+    before = (tmp_path / "state.pt").stat().st_mtime_ns
+    _, second = weights(tmp_path)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "state.pt").stat().st_mtime_ns == before
+
+
+def test_training_lowers_the_loss_and_frees_the_widths_after_the_freeze(uninterrupted):
+    whole, _ = uninterrupted
+    losses = [row["train_loss"] for row in whole.progress.history]
+    assert losses[-1] < losses[0]
+    start = LearnedUniform(SE3()).widths.tolist()[0]
+    assert whole.progress.history[-1]["width_rx"] > start
+
+
+def test_frozen_widths_do_not_move(tmp_path):
+    recipe = Recipe(**{**vars(RECIPE), "freeze": 0.999})
+    one = trainer(tmp_path, recipe=recipe)
+    before = one.task.model.augmentation.distribution.parameter.clone()
+    one.fit()
+    assert torch.equal(one.task.model.augmentation.distribution.parameter, before)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state(tmp_path):
+    task = build_task(bad_row=5)
+    with pytest.raises(
+        NotFinite, match=r"nan at step \d+ of 12, on QM9 molecules .*\d+"
+    ) as stopped:
+        trainer(tmp_path, task).fit()
+    assert str(task.train.index[5]) in str(stopped.value)
+    fresh = trainer(tmp_path)
+    assert all(p.isfinite().all() for p in fresh.task.model.parameters())
+
+
+def test_history_has_one_row_per_epoch(tmp_path):
+    trainer(tmp_path).fit()
+    rows = (tmp_path / "history.csv").read_text().splitlines()
+    assert rows[0].startswith("epoch,train_loss,validation_error,seconds,width_rx")
+    assert len(rows) == 1 + RECIPE.epochs
+
+
+def test_every_parameter_is_in_one_group_and_widths_have_no_decay():
+    model = build_task().model
+    groups = [g for o in build_optimizers(model, RECIPE) for g in o.param_groups]
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert sorted(ids) == sorted(id(p) for p in model.parameters())
+    widths = [g for g in groups if g["role"] == "widths"]
+    assert [g["weight_decay"] for g in widths] == [0.0]
+    assert widths[0]["params"] == list(model.augmentation.distribution.parameters())
+
+
+def test_adamw_can_take_the_matrices_too():
+    model = build_task().model
+    recipe = Recipe(**{**vars(RECIPE), "optimizer": "adamw"})
+    (only,) = build_optimizers(model, recipe)
+    assert sum(len(g["params"]) for g in only.param_groups) == len(list(model.parameters()))
+    assert split_parameters(model)["matrices"]
+
+
+def test_schedule_warms_up_and_ends_at_zero():
+    rates = [schedule(done / 100, RECIPE)["network"] for done in range(101)]
+    assert 0 < rates[0] < 0.01
+    assert max(rates) > 0.9
+    assert rates[-1] < 1e-12
+    assert schedule(0.19, RECIPE)["widths"] == 0 < schedule(0.21, RECIPE)["widths"]
+
+
+def test_learning_share_runs_from_the_freeze_to_the_end():
+    assert learning_share(0.1, 0.25) == learning_share(0.25, 0.25) == 0
+    assert learning_share(1.0, 0.25) == 1
+    assert learning_share(0.625, 0.25) == 0.5
+
+
+def test_average_of_constant_weights_is_the_constant():
+    averaged, model = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    for step in range(200):
+        average_weights(averaged, model, step, 0.9)
+    assert torch.allclose(averaged.weight, model.weight, atol=1e-6)

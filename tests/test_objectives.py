@@ -1,0 +1,73 @@
+"""Which widths an objective settles at, in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from molaug.distributions import Haar, LearnedUniform
+from molaug.groups import SE3
+from molaug.objectives import NormReward, ScaleFree, SquaredReward, build_objective
+
+
+def width_gradient(objective, loss_of_widths, progress=0.0, initial=0.3):
+    law = LearnedUniform(SE3(), initial)
+    loss = loss_of_widths(law.widths)
+    objective(loss, law, progress).backward()
+    return law.parameter.grad
+
+
+def test_scale_free_does_not_know_the_unit_of_the_loss():
+    loss = lambda w: 1 + w.square().sum()  # noqa: E731
+    small = width_gradient(ScaleFree(), loss)
+    large = width_gradient(ScaleFree(), lambda w: 1000 * loss(w))
+    assert torch.allclose(1000 * small, large, rtol=1e-4)
+
+
+def test_scale_free_balances_where_loss_rises_by_lambda_per_cent():
+    """With loss = w_rx^0.02 a per cent of width costs 0.02 per cent of loss."""
+    loss = lambda w: w[0] ** 0.02  # noqa: E731
+    assert width_gradient(ScaleFree(0.02, 0.02), loss)[0].abs() < 1e-6
+    assert width_gradient(ScaleFree(0.03, 0.03), loss)[0] < 0  # reward wins: the width grows
+    assert width_gradient(ScaleFree(0.01, 0.01), loss)[0] > 0
+
+
+def test_scale_free_leaves_the_gradient_of_the_network_alone():
+    weight = torch.tensor(2.0, requires_grad=True)
+    loss = weight**2
+    ScaleFree()(loss, LearnedUniform(SE3()), 0.5).backward()
+    assert float(weight.grad) == 4.0
+
+
+@pytest.mark.parametrize(("progress", "expected"), [(0.0, 0.05), (0.5, 0.0158), (1.0, 0.005)])
+def test_lambda_falls_geometrically(progress, expected):
+    law = LearnedUniform(SE3())
+    value = ScaleFree()(torch.tensor(1.0), law, progress)
+    weight = (1 - float(value)) / float(law.log_volume)
+    assert math.isclose(weight, expected, rel_tol=0.01)
+
+
+def test_norm_reward_is_off_as_a_whole_once_one_width_passes_its_shutdown():
+    law = LearnedUniform(SE3(), 0.3)
+    on = NormReward(0.1, shutdown=10.0)(torch.tensor(1.0), law, 0.0)
+    assert math.isclose(float(on), 1 - 0.1 * float(law.widths.norm()), rel_tol=1e-5)
+    assert float(NormReward(0.1, shutdown=1.0)(torch.tensor(1.0), law, 0.0)) == 1.0
+
+
+def test_squared_reward():
+    law = LearnedUniform(SE3(), 0.3)
+    value = SquaredReward(0.1)(torch.tensor(1.0), law, 0.0)
+    assert math.isclose(float(value), 1 - 0.1 * float(law.widths.square().sum()), rel_tol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["scale_free", "norm", "squared"])
+def test_fixed_laws_pay_and_earn_nothing(name):
+    value = build_objective(name)(torch.tensor(1.5), Haar(SE3(), 5.0), 0.5)
+    assert float(value) == 1.5
+
+
+def test_unknown_objective_is_refused():
+    with pytest.raises(ValueError, match="choose scale_free"):
+        build_objective("nrom")

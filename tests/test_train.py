@@ -1,0 +1,111 @@
+"""The command, on real QM9 at small size: what it writes, how it resumes, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from molaug.train import main
+
+pytestmark = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
+
+SMALL = ["qm9", "--device", "cpu", "--train-size", "96", "--validation-size", "16"]
+SMALL += ["--test-size", "16", "--channels", "8", "--layers", "1", "--test-copies", "2"]
+SMALL += ["--batch-size", "16", "--seed", "4"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    arguments = [*SMALL, "--epochs", "2", "--symmetry", "learned", "fixed", "none"]
+    assert main([*arguments, "--run-dir", str(folder)]) == 0
+    return folder, arguments
+
+
+def test_comparison_has_a_row_per_run_with_everything(finished):
+    folder, _ = finished
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    assert [row["symmetry"] for row in rows] == ["learned", "fixed", "none"]
+    for row in rows:
+        assert row["unit"] == "meV"
+        assert row["target"] == "homo"
+        assert 50 < row["test_mae_canonical"] < 2000
+        assert 50 < row["test_mae_rotated"] < 2000
+        assert row["invariance_error"] >= 0
+        assert set(row["widths"]) == {"rx", "ry", "rz", "tx", "ty", "tz"}
+        assert row["parameters"] > 1000
+        assert row["seconds_per_epoch"] > 0
+        assert {"network", "seed", "frame", "split", "test_count"} <= set(row)
+    assert all(0 < w["initial"] < w["learned"] < w["cap"] for w in rows[0]["widths"].values())
+    assert all(w["learned"] == 0 for w in rows[2]["widths"].values())
+
+
+def test_run_folder_holds_everything(finished):
+    folder, _ = finished
+    run = folder / "learned-coordinates-4"
+    names = {"run.json", "split.npz", "history.csv", "state.pt", "weights.safetensors"}
+    assert names | {"widths.svg", "metrics.json"} == {path.name for path in run.iterdir()}
+    record = json.loads((run / "run.json").read_text())
+    assert record["config"]["train_size"] == 96
+    assert "torch" in record["versions"]
+
+
+def test_the_same_command_again_shows_the_table_without_training(finished, capsys):
+    folder, arguments = finished
+    before = (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns
+    assert main([*arguments, "--run-dir", str(folder)]) == 0
+    assert "epoch 2" not in capsys.readouterr().out
+    assert (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns == before
+
+
+def test_a_folder_of_another_run_is_not_touched(finished, capsys):
+    folder, arguments = finished
+    changed = [*arguments, "--run-dir", str(folder), "--target", "lumo"]
+    assert main(changed) == 1
+    message = capsys.readouterr().err
+    assert "other settings (target)" in message
+    assert message.count("\n") == 1
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    arguments = [*SMALL, "--epochs", "6", "--symmetry", "learned", "--threads", "1"]
+    command = [sys.executable, "-m", "molaug.train", *arguments, "--run-dir", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
+
+
+def wait_for_epoch(folder: Path, process: subprocess.Popen[bytes]) -> None:
+    history = folder / "learned-coordinates-4" / "history.csv"
+    while process.poll() is None and not (
+        history.exists() and len(history.read_text().splitlines()) > 1
+    ):
+        time.sleep(0.005)
+
+
+def outcome(folder: Path) -> tuple[dict[str, bytes], dict[str, object]]:
+    run = folder / "learned-coordinates-4"
+    weights = {k: v.numpy().tobytes() for k, v in load_file(run / "weights.safetensors").items()}
+    metrics = json.loads((run / "metrics.json").read_text())
+    return weights, {k: v for k, v in metrics.items() if not k.startswith("seconds")}
+
+
+def test_killed_and_terminated_runs_end_as_the_uninterrupted_one(tmp_path):
+    whole = start(tmp_path / "whole")
+    assert whole.wait() == 0
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGKILL, -9)):
+        folder = tmp_path / number.name
+        stopped = start(folder)
+        wait_for_epoch(folder, stopped)
+        stopped.send_signal(number)
+        assert stopped.wait() == status
+        assert not (folder / "learned-coordinates-4" / "metrics.json").exists()
+        assert start(folder).wait() == 0
+        assert outcome(folder) == outcome(tmp_path / "whole")
