@@ -13,11 +13,16 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "groups": ("Group", "SO2", "SE2", "Aff2", "SO3", "SE3", "Aff3"),
-    "distributions": ("LearnedUniform",),
-    "averaging": ("AveragedModel",),
+    "distributions": ("Distribution", "Identity", "Uniform", "Haar", "LearnedUniform"),
+    "augmentation": ("Augmentation",),
+    "averaging": ("AveragedModel", "Scaling"),
+    "objectives": ("Objective", "ScaleFree", "NormReward", "SquaredReward"),
     "config": ("QM9Config",),
+    "molecules.action": ("MoleculeAction",),
     "molecules.batch": ("MoleculeBatch",),
     "molecules.data": ("MoleculeSet", "load_qm9", "load_sample"),
+    "molecules.networks": ("GraphNetwork",),
+    "molecules.pyg": ("PygNetwork",),
     "molecules.targets": ("TARGETS",),
 }
 _HOME = {name: f"molaug.{module}" for module, names in _MODULES.items() for name in names}

@@ -20,7 +20,7 @@ OPPONENTS = ("e3nn", "vector_channels", "schnet", "dimenetpp", "visnet")
 NETWORKS = LEVELS + OPPONENTS
 OBJECTIVES = ("scale_free", "norm", "squared")
 FRAMES = ("raw", "centred", "random")
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
+PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def target_names() -> tuple[str, ...]:
@@ -196,7 +196,6 @@ class QM9Config(Config):
     )
     precision: str = option("32-true", "of the network", "run", choices=PRECISIONS)
     device: str = option("auto", "where to run", "run", choices=("auto", "cpu", "gpu"))
-    devices: int = option(1, "number of processes", "run", at_least=1)
     threads: int | None = option(None, "CPU threads", "run", unset="all cores", at_least=1)
 
     def _check_together(self) -> None:
@@ -231,7 +230,7 @@ class QM9Config(Config):
 
 
 _NAMELESS = {"target", "preset", "symmetry", "network", "seeds"}
-_NAMELESS |= {"run_dir", "qm9_dir", "device", "devices", "threads"}
+_NAMELESS |= {"run_dir", "qm9_dir", "device", "threads"}
 
 CONFIGS: dict[str, type[QM9Config]] = {"qm9": QM9Config}
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under its name only when it is complete and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:
             yield file

@@ -77,11 +77,11 @@ def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:
     widths: list[Tensor] = list(model.augmentation.distribution.parameters())
     matrices: list[Tensor] = [
         module.weight
-        for name, module in model.network.named_modules()
+        for module in model.network.modules()
         if isinstance(module, nn.Linear) and min(module.weight.shape) > 9
     ]
     taken = {id(p) for p in widths + matrices}
-    rest = [p for p in model.parameters() if id(p) not in taken]
+    rest: list[Tensor] = [p for p in model.parameters() if id(p) not in taken]
     return {"widths": widths, "matrices": matrices, "rest": rest}
 
 
@@ -112,7 +112,7 @@ def build_optimizers(model: AveragedModel, recipe: Recipe) -> list[torch.optim.O
 
 def schedule(done: float, recipe: Recipe) -> dict[str, float]:
     """Factors of the peak rates after the share `done` of a run: a linear warm-up and a cosine to
-    zero for the network; zero while frozen, then the same cosine's tail for the widths."""
+    zero for the network; zero while frozen, then one, falling linearly at the end, for the widths."""
     warm = min(1.0, done / recipe.warmup) if recipe.warmup else 1.0
     cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)
@@ -132,11 +132,11 @@ def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: flo
     torch._foreach_lerp_(ours, theirs, weight)
 
 
-def start_fabric(device: str, devices: int, precision: str) -> Any:
-    """Lightning Fabric on `device` (auto, cpu, gpu), launched."""
+def start_fabric(device: str = "auto", precision: str = "32-true") -> Any:
+    """Lightning Fabric on one `device` (auto, cpu, gpu), launched."""
     # Where the whole of Lightning is installed, Fabric has another name.
     module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
-    fabric = import_module(module).Fabric(accelerator=device, devices=devices, precision=precision)
+    fabric = import_module(module).Fabric(accelerator=device, devices=1, precision=precision)
     fabric.launch()
     return fabric
 

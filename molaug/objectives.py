@@ -36,8 +36,9 @@ class ScaleFree(Objective):
     which has the same stationary widths (both gradients are divided by the loss) and leaves the
     gradient of the network exactly that of the loss. A width grows while the loss rises by less
     than lambda per cent for each per cent of width: no unit, neither of the loss nor of the width.
-    lambda falls geometrically from `start` to `end`: wide first, so that a symmetry which the
-    network has still to learn is not shut at once; strict at the end.
+    lambda is held near `start` and falls to `end` late, as start * (end / start)^(progress^3):
+    generous while the network can still adapt, so that a symmetry which it has to learn first stays
+    open; strict at the end, when it no longer moves, so that false ones shut.
     """
 
     start: float = 0.05
@@ -46,7 +47,7 @@ class ScaleFree(Objective):
     def __call__(
         self, loss: Float[Tensor, ""], distribution: Distribution, progress: float
     ) -> Float[Tensor, ""]:
-        weight = self.start * (self.end / self.start) ** min(max(progress, 0.0), 1.0)
+        weight = self.start * (self.end / self.start) ** min(max(progress, 0.0), 1.0) ** 3
         return loss - weight * loss.detach() * distribution.log_volume
 
 

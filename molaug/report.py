@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -115,7 +116,7 @@ class Monitor:
 def comparison_table(rows: Sequence[Row], about: str) -> Table:
     """One line per run; errors in their published unit, widths as initial > learned / cap."""
     unit, copies = rows[0]["unit"], rows[0]["copies"]
-    table = Table(title=about, title_justify="left", caption_justify="left")
+    table = Table(title=escape(about), title_justify="left", caption_justify="left")
     table.caption = (
         f"Test MAE in {unit}, as mean over copies of the input (1 or {copies}). Invariance error: "
         "standard deviation of predictions over random rotations. "
@@ -126,8 +127,8 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
         f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", "rotated\n1 copy",
         f"rotated\n{copies} copies", f"invariance\nerror [{unit}]", "parameters", "s / epoch",
     ):  # fmt: skip
-        table.add_column(name.replace("[", "\\["), justify="right")
-    table.add_column("widths")
+        table.add_column(escape(name), justify="right")
+    table.add_column("widths", no_wrap=True)
     for row in rows:
         numbers = [
             row["test_mae_canonical_1_copy"], row["test_mae_canonical"],
@@ -192,4 +193,4 @@ def versions() -> dict[str, str]:
 
 def console() -> Console:
     """Standard output; wide enough for the table when it goes to a file."""
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return Console(width=None if sys.stdout.isatty() else 180)

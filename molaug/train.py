@@ -118,7 +118,7 @@ def train_one(
     if finished.exists():
         row: dict[str, Any] = json.loads(finished.read_text())
         return row
-    fabric = start_fabric(config.device, config.devices, config.precision)
+    fabric = start_fabric(config.device, config.precision)
     task, rows = build_task(
         molecules, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
     )

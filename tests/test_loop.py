@@ -72,7 +72,7 @@ def build_task(bad_row: int | None = None) -> Task:
 
 def trainer(folder, task=None, recipe=RECIPE):
     return Trainer(
-        task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu", 1, "32-true")
+        task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu")
     )
 
 

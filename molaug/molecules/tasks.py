@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
+from molaug.checkpoint import load_weights, read_configuration
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import CAPS, GROUPS, Group
 from molaug.task import Task, absolute_error, absolute_loss
@@ -169,3 +171,21 @@ def build_task(
         },
     )
     return task, rows
+
+
+def load_task(run: Path, molecules: MoleculeSet, device: torch.device | str = "cpu") -> Task:
+    """The task of a finished run, its model with the trained weights, from the run's folder.
+
+    Raises FileNotFoundError if the run has no weights yet.
+    """
+    from molaug.config import QM9Config
+
+    weights = run / "weights.safetensors"
+    if not weights.exists():
+        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
+    settings = read_configuration(weights)
+    cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    config = QM9Config.from_dict(settings["config"])
+    task, _ = build_task(molecules, config, **cell, device=device)
+    load_weights(weights, task.model)
+    return task

@@ -1,0 +1,46 @@
+"""The README's code runs, and its commands are the ones that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import torch
+
+import molaug
+from molaug.molecules.data import load_sample
+from molaug.molecules.networks import GraphNetwork
+from molaug.molecules.tasks import MoleculeExamples
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def test_five_lines_give_a_learned_augmentation():
+    code = next(block for block in python_blocks() if "LearnedUniform" in block)
+    molecules = load_sample()
+    batch, target = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(8))
+    network = GraphNetwork(channels=8, layers=1)
+    torch.nn.init.normal_(network.readout[-1].weight)
+    scope = {"network": network, "batch": batch, "target": target.float(), "step": 1, "steps": 10}
+    exec(code, {"torch": torch, **scope}, scope)
+    assert (scope["law"].parameter.grad != 0).all()
+    assert network.element.weight.grad.abs().sum() > 0
+    assert len([line for line in code.splitlines() if line and "import" not in line]) <= 5
+
+
+def python_blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_every_public_name_can_be_had():
+    assert all(getattr(molaug, name) is not None for name in molaug.__all__)
+
+
+def test_options_of_the_table_exist():
+    from molaug.commandline import build_parser
+    from molaug.config import CONFIGS
+
+    parser_help = build_parser("qm9", CONFIGS["qm9"], "molaug").format_help()
+    flags = set(re.findall(r"`(--[a-z-]+)", README))
+    assert flags
+    assert all(flag in parser_help for flag in flags)
