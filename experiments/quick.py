@@ -19,12 +19,13 @@ from molaug.train import main
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "quick-cpu.json"
 README = HERE.parent / "README.md"
-RUNS = {
-    "homo": ["--target", "homo", "--symmetry", "learned", "fixed", "none"],
-    "dipole_z": [
-        *("--target", "dipole_z", "--frame", "random", "--symmetry", "learned", "fixed", "none")
+RUNS = {  # the folder that the command chooses, and its arguments
+    "qm9-homo-quick": ["--target", "homo", "--symmetry", "learned", "fixed", "none"],
+    "qm9-dipole_z-quick-frame=random": [
+        *("--target", "dipole_z", "--frame", "random"),
+        *("--symmetry", "learned", "fixed", "none"),
     ],
-    "dipole": ["--target", "dipole", "--symmetry", "learned", "fixed", "none"],
+    "qm9-dipole-quick": ["--target", "dipole", "--symmetry", "learned", "fixed", "none"],
 }
 
 

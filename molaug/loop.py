@@ -112,7 +112,7 @@ def build_optimizers(model: AveragedModel, recipe: Recipe) -> list[torch.optim.O
 
 def schedule(done: float, recipe: Recipe) -> dict[str, float]:
     """Factors of the peak rates after the share `done` of a run: a linear warm-up and a cosine to
-    zero for the network; zero while frozen, then one, falling linearly at the end, for the widths."""
+    zero for the network; for widths zero while frozen, then one, and a linear fall at the end."""
     warm = min(1.0, done / recipe.warmup) if recipe.warmup else 1.0
     cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
     free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)

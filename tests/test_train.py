@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -12,8 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from molaug.molecules.data import load_qm9
+from molaug.molecules.tasks import load_task
 from molaug.train import main
 
 pytestmark = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
@@ -57,6 +61,15 @@ def test_run_folder_holds_everything(finished):
     record = json.loads((run / "run.json").read_text())
     assert record["config"]["train_size"] == 96
     assert "torch" in record["versions"]
+
+
+def test_a_finished_run_can_be_loaded_and_predicts_in_physical_units(finished):
+    folder, _ = finished
+    task = load_task(folder / "none-coordinates-4", load_qm9())
+    batch, target = task.tests["canonical"].gather(torch.arange(16))
+    found = float((task.model.predict(batch) - target).abs().mean())
+    rows = json.loads((folder / "comparison.json").read_text())["rows"]
+    assert math.isclose(found, rows[2]["test_mae_canonical"], rel_tol=1e-5)
 
 
 def test_the_same_command_again_shows_the_table_without_training(finished, capsys):

