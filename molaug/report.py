@@ -114,21 +114,19 @@ class Monitor:
 
 
 def comparison_table(rows: Sequence[Row], about: str) -> Table:
-    """One line per run; errors in their published unit, widths as initial > learned / cap."""
+    """One line per run; errors in their published unit."""
     unit, copies = rows[0]["unit"], rows[0]["copies"]
     table = Table(title=escape(about), title_justify="left", caption_justify="left")
     table.caption = (
         f"Test MAE in {unit}, as mean over copies of the input (1 or {copies}). Invariance error: "
-        "standard deviation of predictions over random rotations. "
-        "Widths: initial > learned / natural range."
+        "standard deviation of predictions over random rotations."
     )
-    table.add_column("symmetry / network / seed")
+    table.add_column("symmetry network seed", no_wrap=True)
     for name in (
         f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", "rotated\n1 copy",
         f"rotated\n{copies} copies", f"invariance\nerror [{unit}]", "parameters", "s / epoch",
     ):  # fmt: skip
         table.add_column(escape(name), justify="right")
-    table.add_column("widths", no_wrap=True)
     for row in rows:
         numbers = [
             row["test_mae_canonical_1_copy"], row["test_mae_canonical"],
@@ -139,9 +137,18 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
             *(f"{number:.4g}" for number in numbers),
             f"{row['parameters']:,}",
             f"{row['seconds_per_epoch']:.1f}",
-            "\n".join(width_lines(row["widths"])),
         )
     return table
+
+
+def show_widths(rows: Sequence[Row]) -> str:
+    """The widths of every run that moves its inputs, below the table."""
+    moving = [row for row in rows if width_lines(row["widths"])]
+    lines = ["Widths: initial > learned / natural range"] if moving else []
+    for row in moving:
+        lines.append(f"  {row['symmetry']} {row['network']} {row['seed']}")
+        lines += [f"    {line}" for line in width_lines(row["widths"])]
+    return "\n".join(lines)
 
 
 def width_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only now, so that --help and a mistyped option answer at once.
     from .files import write_json
     from .loop import NotFinite
-    from .report import comparison_table, console
+    from .report import comparison_table, console, show_widths
 
     out = console()
     try:
@@ -42,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     write_json(folder / "comparison.json", {"rows": rows})
     out.print(comparison_table(rows, describe(config, rows)))
+    out.print(show_widths(rows), highlight=False, soft_wrap=True)
     out.print(f"All of it is in {folder}; the same command continues or shows it again.")
     return 0
 

@@ -71,9 +71,7 @@ def build_task(bad_row: int | None = None) -> Task:
 
 
 def trainer(folder, task=None, recipe=RECIPE):
-    return Trainer(
-        task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu")
-    )
+    return Trainer(task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu"))
 
 
 def weights(folder):

@@ -58,7 +58,7 @@ def test_the_identity_changes_nothing(height, width):
     elements = Aff2().exp(torch.zeros(2, 6))
     moved = act(elements, images)
     back = ImageAction("map").act_on_output(elements, images)
-    exact = 0.0 if {height, width} <= {16, 32} else 2e-6
+    exact = 0.0 if {height, width} <= {16, 32} else 5e-6  # pixels on powers of two are hit
     assert (moved.images - images).abs().amax() <= exact
     assert (back - images).abs().amax() <= exact
     assert moved.valid.all()

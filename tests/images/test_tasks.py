@@ -1,0 +1,94 @@
+"""Examples, loss and error on images; and that the shared loop trains them."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel, Scaling
+from molaug.distributions import LearnedUniform
+from molaug.evaluate import mean_error
+from molaug.groups import SO2
+from molaug.images.action import ImageAction
+from molaug.images.data import turn_within
+from molaug.images.drawing import draw_scenes, draw_sprites
+from molaug.images.networks import ResidualNetwork
+from molaug.images.tasks import SMOOTHING, ImageExamples, class_error, class_loss
+from molaug.loop import Recipe, Trainer, start_fabric
+from molaug.objectives import ScaleFree
+from molaug.task import Examples, Task
+
+
+def test_examples_are_gathered_by_rows():
+    sprites = draw_sprites(6)
+    examples = ImageExamples(sprites)
+    assert isinstance(examples, Examples)
+    assert len(examples) == len(examples.sizes) == 6
+    batch, targets = examples.gather(torch.tensor([5, 2]))
+    assert torch.equal(batch.images[0], torch.from_numpy(sprites.images[5] / 255).float())
+    assert batch.valid.all()
+    assert targets.tolist() == [1, 2]
+    assert examples.describe(torch.tensor([5, 2])) == "sprites images 5, 2"
+
+
+def test_examples_carry_masks_and_label_maps():
+    scenes = turn_within(draw_scenes(2), 180)
+    batch, labels = ImageExamples(scenes).gather(torch.arange(2))
+    assert torch.equal(batch.valid, torch.from_numpy(scenes.valid))
+    assert torch.equal(labels, torch.from_numpy(scenes.targets))
+    assert not batch.valid.all()
+
+
+@pytest.mark.parametrize("classes", [2, 4, 10])
+def test_the_floor_of_the_loss_is_the_entropy_of_smoothed_labels(classes):
+    share = SMOOTHING / classes
+    right = 1 - SMOOTHING + share
+    floor = -right * math.log(right) - (classes - 1) * share * math.log(share)
+    best = torch.full((1, classes), share)
+    best[0, 1] = right
+    loss = class_loss(best.log(), torch.tensor([1]))
+    assert float(loss) == pytest.approx(floor, rel=1e-5)
+
+
+def test_classes_survive_the_scaling_of_a_model():
+    target = Scaling().to_standard(torch.tensor([0, 2, 1]))
+    logits = 9 * torch.eye(3)
+    assert class_error(logits, target).tolist() == [0, 100, 100]
+    assert class_loss(logits, target) > class_loss(logits, torch.arange(3))
+
+
+def test_the_shared_loop_trains_on_images(tmp_path):
+    examples = ImageExamples(draw_sprites(64, size=16))
+    augmentation = Augmentation(LearnedUniform(SO2(), initial=0.1), ImageAction())
+    task = Task(
+        name="sprites",
+        unit="%",
+        metric="error",
+        train=examples,
+        validation=examples,
+        tests={"canonical": examples},
+        model=AveragedModel(ResidualNetwork(3, classes=4, channels=8), augmentation),
+        loss=class_loss,
+        error=class_error,
+    )
+    recipe = Recipe(
+        epochs=12,
+        batch_size=16,
+        rate=0.01,
+        width_rate=0.03,
+        weight_decay=0.0,
+        clip=1.0,
+        averaging=0.9,
+        freeze=0.0,
+        copies=1,
+        seed=0,
+    )
+    before = float(augmentation.distribution.widths.detach())
+    trainer = Trainer(task, ScaleFree(), recipe, tmp_path, start_fabric("cpu"))
+    model = trainer.fit()
+    assert mean_error(model, task, examples, copies=4) < 10
+    assert float(model.augmentation.distribution.widths.detach()) != before
+    assert "width_r" in trainer.progress.history[-1]

@@ -1,0 +1,58 @@
+"""How elements move molecules and bring predictions back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from molaug.groups import SE3, Aff3
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.batch import MoleculeBatch
+
+BATCH = MoleculeBatch(
+    torch.randn(4, 5, 3, generator=torch.Generator().manual_seed(1))
+    * (torch.arange(5) < 3)[:, None],
+    torch.tensor([1, 6, 8, 0, 0]).expand(4, 5),
+)
+
+
+@pytest.mark.parametrize("group", [SE3(), Aff3()])
+def test_moving_and_moving_back_returns(group):
+    coefficients = torch.rand(4, len(group.members)) - 0.5
+    moved = MoleculeAction().act(group.exp(coefficients), BATCH)
+    back = MoleculeAction().act(group.exp(-coefficients), moved)
+    assert torch.allclose(back.positions, BATCH.positions, atol=1e-5)
+    assert not torch.allclose(moved.positions, BATCH.positions, atol=0.1)
+
+
+def test_padding_stays_at_the_origin_and_the_input_is_not_touched():
+    before = BATCH.positions.clone()
+    moved = MoleculeAction().act(SE3().exp(torch.ones(4, 6)), BATCH)
+    assert (moved.positions[:, 3:] == 0).all()
+    assert torch.equal(BATCH.positions, before)
+
+
+def test_two_elements_act_as_their_product():
+    first, second = SE3().exp(torch.randn(2, 4, 6))
+    once = MoleculeAction().act(second @ first, BATCH)
+    twice = MoleculeAction().act(second, MoleculeAction().act(first, BATCH))
+    assert torch.allclose(once.positions, twice.positions, atol=1e-5)
+
+
+def test_outputs_are_brought_back_by_the_inverse():
+    elements = SE3().exp(torch.randn(4, 6))
+    a = elements[:, :3, :3]
+    scalar, vector, tensor = torch.randn(4), torch.randn(4, 3), torch.randn(4, 3, 3)
+    assert torch.equal(MoleculeAction("scalar").act_on_output(elements, scalar), scalar)
+    turned = (a @ vector[..., None]).squeeze(-1)
+    found = MoleculeAction("vector").act_on_output(elements, turned)
+    assert torch.allclose(found, vector, atol=1e-5)
+    found = MoleculeAction("tensor").act_on_output(elements, a @ tensor @ a.mT)
+    assert torch.allclose(found, tensor, atol=1e-5)
+
+
+def test_geometry_stays_in_single_precision_under_autocast():
+    elements = SE3().exp(torch.randn(4, 6))
+    exact = MoleculeAction().act(elements, BATCH).positions
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(MoleculeAction().act(elements, BATCH).positions, exact)

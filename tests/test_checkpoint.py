@@ -1,0 +1,64 @@
+"""States and weights come back as they were, and nothing foreign is ever run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from molaug.checkpoint import (
+    load_state,
+    load_weights,
+    read_configuration,
+    save_state,
+    save_weights,
+)
+
+
+class Trap:
+    """What a hostile file would hold: unpickling it creates a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_state_comes_back(tmp_path):
+    state = {"step": 3, "weights": torch.randn(4), "history": [{"loss": 0.5}]}
+    save_state(tmp_path / "state.pt", state)
+    found = load_state(tmp_path / "state.pt")
+    assert torch.equal(found.pop("weights"), state.pop("weights"))
+    assert found == state
+
+
+def test_code_in_a_state_is_refused_and_not_run(tmp_path):
+    torch.save({"step": Trap(tmp_path / "ran")}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"state\.pt: not a readable checkpoint"):
+        load_state(tmp_path / "state.pt")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_truncated_state_is_refused_with_what_to_do(tmp_path):
+    save_state(tmp_path / "state.pt", {"weights": torch.randn(1000)})
+    content = (tmp_path / "state.pt").read_bytes()
+    (tmp_path / "state.pt").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="delete the run folder"):
+        load_state(tmp_path / "state.pt")
+
+
+def test_weights_carry_their_configuration(tmp_path):
+    model, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    save_weights(tmp_path / "w.safetensors", model, {"channels": 3})
+    load_weights(tmp_path / "w.safetensors", other)
+    assert torch.equal(model.weight, other.weight)
+    assert read_configuration(tmp_path / "w.safetensors") == {"channels": 3}
+
+
+def test_weights_of_another_model_are_refused(tmp_path):
+    save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2), {})
+    with pytest.raises(RuntimeError, match="bias"):
+        load_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=False))

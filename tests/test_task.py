@@ -1,0 +1,53 @@
+"""Batches of an epoch, seeds, and errors per example."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from molaug.task import absolute_error, absolute_loss, draw_batches, seed_of, sorted_batches
+
+SIZES = np.random.default_rng(0).integers(3, 30, 203)
+
+
+@given(batch_size=st.integers(1, 300), epoch=st.integers(0, 10**6))
+def test_an_epoch_visits_every_example_once(batch_size, epoch):
+    batches = draw_batches(SIZES, batch_size, 0, epoch)
+    assert sorted(torch.cat(batches).tolist()) == list(range(len(SIZES)))
+    assert max(map(len, batches)) <= batch_size
+    assert len(batches) == -(-len(SIZES) // batch_size)
+
+
+def test_an_epoch_is_a_function_of_its_path_alone():
+    np.random.seed(5)
+    first = draw_batches(SIZES, 16, 3, 1)
+    assert all(map(torch.equal, first, draw_batches(SIZES, 16, 3, 1)))
+    assert not all(map(torch.equal, first, draw_batches(SIZES, 16, 3, 2)))
+    assert not all(map(torch.equal, first, draw_batches(SIZES, 16, 4, 1)))
+
+
+def test_batches_have_nearly_one_size():
+    padded = sum(len(b) * SIZES[b.numpy()].max() for b in draw_batches(SIZES, 16, 0, 0))
+    assert padded < 1.1 * SIZES.sum()
+
+
+def test_evaluation_goes_by_size_without_randomness():
+    order = torch.cat(sorted_batches(SIZES, 16)).numpy()
+    assert sorted(order.tolist()) == list(range(len(SIZES)))
+    assert (np.diff(SIZES[order]) >= 0).all()
+
+
+def test_seeds_of_different_paths_differ():
+    seeds = {seed_of(a, b, c) for a in range(8) for b in range(8) for c in range(8)}
+    assert len(seeds) == 512
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    torch.manual_seed(max(seeds))
+
+
+def test_errors_are_per_example_and_per_component():
+    assert absolute_error(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0])).tolist() == [1, 2]
+    vector = absolute_error(torch.zeros(4, 3), torch.tensor([[3.0, 0, 0]]).expand(4, 3))
+    assert vector.tolist() == [1, 1, 1, 1]
+    assert absolute_loss(torch.zeros(4), torch.ones(4)).item() == 1
