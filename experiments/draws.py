@@ -2,8 +2,8 @@
 
 python experiments/draws.py RUN      RUN is the folder of a finished learned run; two minutes
 
-The standard deviation, over repeated draws, of predictions for 256 canonical test molecules averaged
-over J copies; the ratio says what stratification (a Latin hypercube over copies) buys. Written to
+The standard deviation, over repeated draws, of predictions for 256 canonical test molecules, each
+averaged over J copies. Stratified: a Latin hypercube over the copies of a molecule. Written to
 results/draws.json.
 """
 

@@ -8,7 +8,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_type_hints
 
-from .config import Config, Flag, base_type, flag_of, is_many, suggest
+from .options import Config, Flag, base_type, flag_of, is_many, suggest
 
 C = TypeVar("C", bound=Config)
 

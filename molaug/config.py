@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import Field, asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, TypeVar, final, get_args, get_origin, get_type_hints
+from typing import Any, final
+
+from .options import Config, check_choice, flag_of, option
 
 _RIGID = ("rx", "ry", "rz", "tx", "ty", "tz")
 _STRETCHES = ("shear_xy", "shear_xz", "shear_yz", "squeeze_xy", "squeeze_z", "scale")
@@ -45,64 +43,6 @@ def split_sizes(name: str) -> dict[str, int]:
     named = NAMED_SPLITS.get(name, NAMED_SPLITS["dimenet"])
     test = QM9_COUNT - named.train - named.validation
     return {"train_size": named.train, "validation_size": named.validation, "test_size": test}
-
-
-@dataclass(frozen=True)
-class Flag:
-    """What a field says about its flag; a number is allowed if at_least <= it, above < it < below.
-
-    `unset` says what None, or no value at all, stands for.
-    """
-
-    help: str
-    section: str
-    choices: Callable[[], tuple[str, ...]] = tuple
-    unset: str = ""
-    at_least: float = -math.inf
-    above: float = -math.inf
-    below: float = math.inf
-
-
-def option(default: Any, help: str, section: str, **rest: Any) -> Any:  # noqa: A002
-    """A field of a configuration, with what its `Flag` needs; choices may be a tuple of names."""
-    choices = rest.pop("choices", ())
-    named = choices if callable(choices) else lambda: choices
-    return field(default=default, metadata={"flag": Flag(help, section, choices=named, **rest)})
-
-
-C = TypeVar("C", bound="Config")  # typing.Self is beyond the checkers of a single method
-
-
-@dataclass(frozen=True)
-class Config:
-    """Base of the configurations: a value that exists has been checked.
-
-    Raises ValueError, in one line that names the flag, the value and what is allowed.
-    """
-
-    def __post_init__(self) -> None:
-        hints = get_type_hints(type(self))
-        for spec in fields(self):
-            flag = flag_of(spec.name)
-            value = _convert(flag, hints[spec.name], getattr(self, spec.name))
-            object.__setattr__(self, spec.name, value)
-            _check_field(flag, spec, value)
-        self._check_together()
-
-    def _check_together(self) -> None:
-        """What no field can tell alone."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON: lists for tuples, strings for paths."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
-        """The inverse of `to_dict`. Raises ValueError for an unknown setting or a wrong value."""
-        hints = {spec.name: get_type_hints(cls)[spec.name] for spec in fields(cls)}
-        for name in values:
-            check_choice("setting", name, list(hints))
-        return cls(**{k: _convert(flag_of(k), hints[k], value) for k, value in values.items()})
 
 
 @final
@@ -265,95 +205,3 @@ def resolve(config: QM9Config, gpu: bool) -> QM9Config:
     values = split_sizes(config.split) | PRESETS[name]
     missing = {key: value for key, value in values.items() if getattr(config, key) is None}
     return replace(config, preset=name, **missing)  # type: ignore[arg-type]
-
-
-def suggest(word: str, known: Sequence[str]) -> str:
-    """ "did you mean 'homo'?", or all that is known if nothing is close."""
-    folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(word.casefold(), folded, n=1)
-    return f"did you mean '{folded[close[0]]}'?" if close else f"choose from {', '.join(known)}"
-
-
-def check_choice(flag: str, value: str, allowed: Sequence[str]) -> None:
-    """Raise a ValueError that suggests the closest allowed value."""
-    if value not in allowed:
-        raise ValueError(f"{flag} '{value}' is unknown: {suggest(value, allowed)}")
-
-
-def flag_of(name: str) -> str:
-    """`--train-size` for `train_size`."""
-    return "--" + name.replace("_", "-")
-
-
-def is_many(hint: Any) -> bool:
-    """Whether a field takes several values."""
-    return get_origin(hint) is tuple
-
-
-def base_type(hint: Any) -> type:
-    """`int` for `int | None` and for `tuple[int, ...]`."""
-    kind: type = get_args(hint)[0] if isinstance(hint, UnionType) or is_many(hint) else hint
-    return kind
-
-
-_NOUNS = {
-    bool: "True or False",
-    int: "a whole number",
-    float: "a finite number",
-    str: "a name",
-    Path: "a path",
-}
-
-
-def _convert(flag: str, hint: Any, value: Any) -> Any:
-    """The value in the type of its field, also out of JSON."""
-    if value is None and NoneType in get_args(hint):
-        return None
-    kind = base_type(hint)
-    if is_many(hint) and isinstance(value, list | tuple):
-        return tuple(_convert(flag, kind, one) for one in value)
-    if kind is Path and isinstance(value, str) and value:
-        return Path(value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if is_many(hint) or not _has_type(value, kind):
-        raise ValueError(f"{flag} {value!r}: give {'several times ' * is_many(hint)}{_NOUNS[kind]}")
-    return value
-
-
-def _has_type(value: Any, kind: type) -> bool:
-    if isinstance(value, bool) and kind is not bool:
-        return False
-    return isinstance(value, kind) and (not isinstance(value, float) or math.isfinite(value))
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):
-        return list(value)
-    return str(value) if isinstance(value, Path) else value
-
-
-def _check_field(flag: str, spec: Field[Any], value: Any) -> None:
-    values = value if isinstance(value, tuple) else (value,)
-    if len(set(values)) < len(values):
-        raise ValueError(f"{flag} {' '.join(map(str, values))}: name nothing twice")
-    if not values and spec.default:
-        raise ValueError(f"{flag}: give at least one value")
-    for one in values:
-        _check_value(flag, spec.metadata["flag"], one)
-
-
-def _check_value(flag: str, rules: Flag, value: Any) -> None:
-    if isinstance(value, str) and rules.choices():
-        check_choice(flag, value, rules.choices())
-    if isinstance(value, bool | int | float):
-        _check_range(flag, rules, value)
-
-
-def _check_range(flag: str, rules: Flag, value: float) -> None:
-    if value < rules.at_least:
-        raise ValueError(f"{flag} {value}: must be at least {rules.at_least}")
-    if value <= rules.above:
-        raise ValueError(f"{flag} {value}: must be above {rules.above}")
-    if value >= rules.below:
-        raise ValueError(f"{flag} {value}: must be below {rules.below}")

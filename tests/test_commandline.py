@@ -7,7 +7,8 @@ from typing import get_type_hints
 import pytest
 
 from molaug.commandline import parse
-from molaug.config import CONFIGS, Config, QM9Config, base_type, flag_of, is_many, option
+from molaug.config import CONFIGS, QM9Config
+from molaug.options import Config, base_type, flag_of, is_many, option
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from molaug.config import (
     PRESETS,
     SYMMETRIES,
     QM9Config,
-    flag_of,
     resolve,
     split_names,
     split_sizes,
@@ -25,6 +24,7 @@ from molaug.config import (
 )
 from molaug.molecules import data, splits
 from molaug.objectives import build_objective
+from molaug.options import flag_of
 
 
 def _some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:

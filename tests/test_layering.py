@@ -30,8 +30,9 @@ BESIDE = {
     "evaluate": {*LINE, "files"},
     "loop": {*LINE, "files", "checkpoint", "evaluate"},
     "report": {*LINE, "files", "pictures", "evaluate", "verdict"},
-    "config": NAMES,
-    "commandline": {"config"},
+    "options": set(),
+    "config": {"options", *NAMES},
+    "commandline": {"options"},
 }
 # The ends of the line see everything but each other; the package only names what is public.
 ENDS = {"train", "predict"}
@@ -47,7 +48,7 @@ def allowed(module: str) -> set[str]:
         return {*LINE, *DOMAINS, *BESIDE}
     domain, _, name = module.partition(".")
     if domain in DOMAINS:
-        return {*LINE, "files", "compat", domain, *(["config"] if name == "tasks" else [])}
+        return {*LINE, "files", "compat", domain, *(["config", "checkpoint"] if name == "tasks" else [])}
     raise LookupError(f"molaug/{module.replace('.', '/')}.py has no place in the layering yet")
 
 

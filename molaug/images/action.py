@@ -39,7 +39,11 @@ def sampling_grid(
     source: Float[Tensor, "graphs 3 3"], height: int, width: int
 ) -> Float[Tensor, "graphs height width 2"]:
     """Where every pixel p is read, `source` p, as `grid_sample` wants it: each side from -1 to 1
-    between the outer edges of its pixels (align_corners=False), and y down."""
+    between the outer edges of its pixels (align_corners=False), and y down.
+
+    The identity then reads a pixel exactly where the sides are powers of two, and elsewhere within
+    the rounding of `grid_sample`, some 1e-6 of a difference between neighbours.
+    """
     shorter = min(height, width)
     x = _centres(width, source) / shorter
     y = -_centres(height, source)[:, None] / shorter

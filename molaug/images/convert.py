@@ -112,7 +112,8 @@ def _read_table(package: str, module: str, resource: str, pixels: int) -> np.nda
 
 def _read_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: numpy does not close what turns out to be no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
     except _UNREADABLE as error:
         raise _damaged(path, _first_line(error)) from None

@@ -57,7 +57,7 @@ def pixel_points(height: int, width: int, samples: int = 1) -> np.ndarray:
     return points.reshape(-1, height, width, 2) / min(height, width)
 
 
-def rotation(angles: np.ndarray) -> np.ndarray:
+def rotation(angles: np.ndarray | float) -> np.ndarray:
     """The matrices (..., 2, 2) of turns by angles [rad], counter-clockwise."""
     cosine, sine = np.cos(angles), np.sin(angles)
     return np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)

@@ -37,7 +37,7 @@ def in_ellipse(
 def in_box(
     points: np.ndarray, centre: tuple[float, float], halves: tuple[float, float]
 ) -> np.ndarray:
-    return (np.abs(points - centre) < halves).all(-1)
+    return (np.abs(points - centre) - halves).max(-1) < 0
 
 
 def in_triangle(
@@ -45,7 +45,7 @@ def in_triangle(
 ) -> np.ndarray:
     """An upright triangle from its apex down (or up) to the height `base`, half as wide there."""
     down = (points[..., 1] - apex[1]) / (base - apex[1])
-    return (down > 0) & (down < 1) & (np.abs(points[..., 0] - apex[0]) < half * down)
+    return np.where(down < 1, np.abs(points[..., 0] - apex[0]) < half * down, False)
 
 
 # ------------------------------------------------------------------------------------ sprites

@@ -168,9 +168,9 @@ def build_network(
             level=cast(Level, name), output=output, channels=channels, layers=layers
         )
     if name in HARD_CODED:  # imported only here: e3nn takes seconds
-        from .equivariant import build_equivariant
+        from .equivariant import build
 
-        return build_equivariant(name, output=output, channels=channels, layers=layers)
+        return build(name, output=output, channels=channels, layers=layers)
     if name in PYG:
         from .pyg import build_pyg
 

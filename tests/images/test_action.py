@@ -242,3 +242,13 @@ def test_it_moves_in_single_precision_under_autocast():
 def test_empty_batches_pass():
     images = torch.zeros(0, 3, 8, 8)
     assert len(act(torch.zeros(0, 3, 3), images)) == 0
+
+
+def test_nothing_is_read_by_the_host():
+    """Tensors without content cannot be."""
+    images, labels = torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.int64)
+    elements = Aff2().exp(torch.zeros(2, 6)).to("meta")
+    ImageAction().act(elements, ImageBatch.whole(images).to("meta"))
+    ImageAction("map").act_on_output(elements, images.to("meta"))
+    ImageAction().act_on_labels(elements, labels.to("meta"))
+    mean_of_maps(images[None].to("meta"))

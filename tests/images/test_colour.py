@@ -136,3 +136,10 @@ def test_a_learned_law_draws_colours_with_gradients():
 def test_outputs_do_not_depend_on_colour():
     logits = torch.rand(2, 5)
     assert ColourAction().act_on_output(element().float(), logits) is logits
+
+
+def test_nothing_is_read_by_the_host():
+    """Tensors without content cannot be."""
+    elements = Colour().exp(torch.zeros(2, 4, device="meta"))
+    moved = ColourAction().act(elements, ImageBatch.whole(picture().float()).to("meta"))
+    assert moved.images.shape == (2, 3, 4, 5)
