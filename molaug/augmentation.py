@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -42,5 +43,7 @@ class Augmentation(nn.Module):
     def forward(self, batch: Batch, copies: int = 1) -> tuple[Any, Float[Tensor, "all n n"]]:
         """The moved batch of copies x graphs examples (copies outermost), and the elements."""
         coefficients = self.distribution.rsample(copies, len(batch))
-        elements = self.distribution.group.exp(coefficients.flatten(0, 1))
+        # In the coefficients' precision whatever that of the network, as the action.
+        with torch.autocast(coefficients.device.type, enabled=False):
+            elements = self.distribution.group.exp(coefficients.flatten(0, 1))
         return self.action.act(elements, batch.repeat(copies)), elements

@@ -9,6 +9,7 @@ from torch import Tensor
 from .augmentation import Augmentation
 from .averaging import AveragedModel
 from .distributions import Haar
+from .groups import SO2, SO3
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
@@ -69,7 +70,9 @@ def invariance_error(
     model that is symmetric by construction scores rounding error.
     """
     action = model.augmentation.action
-    turn = Augmentation(Haar(model.augmentation.distribution.group).to(_device(model)), action)
+    # Exact rotations, whatever the exponential of the model's own group.
+    group = {2: SO2, 3: SO3}[model.augmentation.distribution.group.dimension]()
+    turn = Augmentation(Haar(group).to(model.scaling.shift.device), action)
     variances = []
     for i, rows in enumerate(torch.arange(min(most, len(examples))).split(32)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
@@ -78,7 +81,3 @@ def invariance_error(
         back = action.act_on_output(elements.double(), model.predict(moved, copies))
         variances.append(back.unflatten(0, (rotations, len(rows))).var(0).flatten())
     return float(torch.cat(variances).mean().sqrt())
-
-
-def _device(model: AveragedModel) -> torch.device:
-    return model.scaling.shift.device

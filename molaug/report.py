@@ -121,12 +121,13 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
         f"Test MAE in {unit}, as mean over copies of the input (1 or {copies}). Invariance error: "
         "standard deviation of predictions over random rotations."
     )
-    table.add_column("symmetry network seed", no_wrap=True)
+    # Where a terminal is narrow, words are broken; by default rich would drop digits.
+    table.add_column("symmetry network seed", overflow="fold")
     for name in (
         f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", "rotated\n1 copy",
         f"rotated\n{copies} copies", f"invariance\nerror [{unit}]", "parameters", "s / epoch",
     ):  # fmt: skip
-        table.add_column(escape(name), justify="right")
+        table.add_column(escape(name), justify="right", overflow="fold")
     for row in rows:
         numbers = [
             row["test_mae_canonical_1_copy"], row["test_mae_canonical"],

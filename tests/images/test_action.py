@@ -245,10 +245,15 @@ def test_empty_batches_pass():
 
 
 def test_nothing_is_read_by_the_host():
-    """Tensors without content cannot be."""
-    images, labels = torch.rand(2, 3, 8, 9), torch.zeros(2, 8, 9, dtype=torch.int64)
-    elements = Aff2().exp(torch.zeros(2, 6)).to("meta")
-    ImageAction().act(elements, ImageBatch.whole(images).to("meta"))
-    ImageAction("map").act_on_output(elements, images.to("meta"))
-    ImageAction().act_on_labels(elements, labels.to("meta"))
-    mean_of_maps(images[None].to("meta"))
+    """`vmap` refuses whatever looks at a value."""
+    images, labels = torch.rand(2, 3, 8, 9), torch.randint(3, (2, 8, 9))
+
+    def moves(elements: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        moved = ImageAction().act(elements, ImageBatch.whole(images))
+        back = ImageAction("map").act_on_output(elements, images)
+        known = ImageAction().act_on_labels(elements, labels)
+        return moved.images, moved.valid, mean_of_maps(back[None]), known
+
+    elements = torch.cat([random_element(seed) for seed in range(6)]).float().unflatten(0, (3, 2))
+    for together, alone in zip(torch.vmap(moves)(elements), moves(elements[1]), strict=True):
+        assert torch.allclose(together[1], alone, atol=1e-5, equal_nan=True)

@@ -139,7 +139,10 @@ def test_outputs_do_not_depend_on_colour():
 
 
 def test_nothing_is_read_by_the_host():
-    """Tensors without content cannot be."""
-    elements = Colour().exp(torch.zeros(2, 4, device="meta"))
-    moved = ColourAction().act(elements, ImageBatch.whole(picture().float()).to("meta"))
-    assert moved.images.shape == (2, 3, 4, 5)
+    """`vmap` refuses whatever looks at a value."""
+    batch, coefficients = ImageBatch.whole(picture()), torch.rand(3, 2, 4, dtype=torch.float64)
+
+    def move(some: torch.Tensor) -> torch.Tensor:
+        return ColourAction().act(Colour().exp(some), batch).images
+
+    assert torch.allclose(torch.vmap(move)(coefficients)[1], move(coefficients[1]))

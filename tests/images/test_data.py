@@ -261,6 +261,39 @@ def test_images_and_labels_must_belong_together(tmp_path):
         convert.read_mnist(tmp_path)
 
 
+def test_a_class_that_does_not_exist_is_refused(tmp_path):
+    np.savez(tmp_path / "mnist.npz", x_train=IMAGES, y_train=LABELS + 1)
+    with pytest.raises(ValueError, match="image 2 has class 10 of 10"):
+        convert.read_mnist(tmp_path)
+
+
+def test_cifar10_files(tmp_path):
+    records = np.random.default_rng(0).integers(0, 256, (10, 3073), np.uint8)
+    records[:, 0] = np.arange(10)
+    for i in range(5):
+        (tmp_path / f"data_batch_{i + 1}.bin").write_bytes(records[2 * i : 2 * i + 2].tobytes())
+    found = convert.read_cifar10(tmp_path)
+    assert found.targets.tolist() == list(range(10))
+    assert found.images[7, 1, 0, 5] == records[7, 1 + 1024 + 5]  # green, first row, column 5
+    with pytest.raises(FileNotFoundError, match=r"test_batch\.bin: no such file: unpack"):
+        convert.read_cifar10(tmp_path, "test")
+    (tmp_path / "test_batch.bin").write_bytes(records.tobytes()[:-1])
+    with pytest.raises(ValueError, match=r"test_batch\.bin: damaged .*30729 bytes are no whole"):
+        convert.read_cifar10(tmp_path, "test")
+
+
+def test_stl10_files(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 96, 96), np.uint8)
+    (tmp_path / "test_X.bin").write_bytes(pixels.tobytes())
+    (tmp_path / "test_y.bin").write_bytes(bytes([1, 10, 4]))
+    found = convert.read_stl10(tmp_path, "test")
+    assert [found.classes[k] for k in found.targets] == ["airplane", "truck", "cat"]
+    assert found.images[1, 2, 5, 40] == pixels[1, 2, 40, 5]  # row 5, column 40
+    (tmp_path / "test_y.bin").write_bytes(bytes([1, 0, 4]))
+    with pytest.raises(ValueError, match="image 1 has class 255 of 10"):
+        convert.read_stl10(tmp_path, "test")
+
+
 # ------------------------------------------------------------------------------------ drawing
 
 

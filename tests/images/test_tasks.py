@@ -75,7 +75,7 @@ def test_the_shared_loop_trains_on_images(tmp_path):
         error=class_error,
     )
     recipe = Recipe(
-        epochs=12,
+        epochs=8,
         batch_size=16,
         rate=0.01,
         width_rate=0.03,

@@ -1,0 +1,89 @@
+"""Errors and invariance on held-out molecules, as functions of the seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel, Scaling
+from molaug.compat import build_compat
+from molaug.distributions import Haar, Identity
+from molaug.evaluate import errors, invariance_error, mean_error, measure
+from molaug.groups import SE3
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.data import load_sample
+from molaug.molecules.networks import GraphNetwork
+from molaug.molecules.tasks import MoleculeExamples
+from molaug.task import Task, absolute_error, absolute_loss
+
+
+def build_task(level: str = "coordinates", law=None, output: str = "scalar") -> Task:
+    molecules = load_sample().take(np.arange(40))
+    values = molecules.properties[:, 5] if output == "scalar" else np.ones((40, 3))
+    examples = MoleculeExamples(molecules, values)
+    network = GraphNetwork(level=level, output=output, channels=8, layers=1)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    scaling = Scaling(-0.25 if output == "scalar" else 0.0, 0.02)
+    augmentation = Augmentation(law or Identity(SE3()), MoleculeAction(output))
+    return Task(
+        name="sample",
+        unit="Eh",
+        train=examples,
+        validation=examples,
+        tests={"canonical": examples, "rotated": examples},
+        model=AveragedModel(network, augmentation, scaling),
+        loss=absolute_loss,
+        error=absolute_error,
+    )
+
+
+def test_mean_error_is_that_of_a_loop_over_molecules():
+    task = build_task()
+    single = []
+    for row in range(40):
+        batch, target = task.train.gather(torch.tensor([row]))
+        single.append(float((task.model.predict(batch, 1) - target).abs()))
+    assert mean_error(task.model, task, task.train) == pytest.approx(np.mean(single), rel=1e-4)
+    assert len(errors(task.model, task, task.train)) == 40
+
+
+def test_an_evaluation_is_a_function_of_its_seed():
+    task = build_task(law=Haar(SE3(), 3.0))
+    first = mean_error(task.model, task, task.train, copies=2, seed=1)
+    torch.rand(7)
+    assert mean_error(task.model, task, task.train, copies=2, seed=1) == first
+    assert mean_error(task.model, task, task.train, copies=2, seed=2) != first
+
+
+@pytest.mark.parametrize("output", ["scalar", "vector"])
+def test_invariance_error_is_rounding_only_for_a_symmetric_network(output):
+    symmetric = build_task("distances", output=output)
+    assert invariance_error(symmetric.model, symmetric.train, copies=1) < 1e-5
+    control = build_task("coordinates", output=output)
+    assert invariance_error(control.model, control.train, copies=1) > 1e-4
+
+
+def test_invariance_is_measured_with_exact_rotations_even_for_compat():
+    task = build_task("distances", build_compat(SE3()))
+    task.model.augmentation.distribution.parameter.data.fill_(-50.0)  # no widths
+    assert invariance_error(task.model, task.train, copies=1) < 1e-6
+
+
+def test_more_copies_of_all_rotations_are_more_invariant():
+    task = build_task(law=Haar(SE3()))
+    few, many = (invariance_error(task.model, task.train, copies=c) for c in (1, 16))
+    assert many < few / 2
+
+
+def test_measure_reports_every_test_set_with_one_and_many_copies():
+    task = build_task()
+    found = measure(task.model, task, copies=2)
+    assert set(found) == {
+        "copies",
+        "invariance_error",
+        *(f"test_mae_{n}{c}" for n in ("canonical", "rotated") for c in ("", "_1_copy")),
+    }
+    assert found["test_mae_canonical"] == pytest.approx(found["test_mae_canonical_1_copy"])
