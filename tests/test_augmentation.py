@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from molaug.augmentation import Action, Augmentation, Batch
-from molaug.distributions import Haar, Uniform
-from molaug.groups import SE3
+from molaug.distributions import Haar, Identity, LearnedUniform, Uniform
+from molaug.groups import SE3, Aff3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
 
@@ -23,6 +24,41 @@ def test_every_copy_and_example_has_its_own_element():
     assert elements.shape == (12, 4, 4)
     assert len(moved) == 12
     assert len(torch.unique(elements.flatten(1), dim=0)) == 12
+
+
+@pytest.mark.parametrize("law", [Identity(SE3()), Uniform(SE3(), [0.0] * 6)])
+@pytest.mark.parametrize("copies", [1, 2, 3])
+def test_no_width_moves_nothing_bit_for_bit(law, copies):
+    moved, _ = Augmentation(law, MoleculeAction())(BATCH, copies)
+    assert torch.equal(moved.positions, BATCH.positions.repeat(copies, 1, 1))
+
+
+def test_copies_are_outermost():
+    """Draws are stratified over the copies of one example: each visits every interval once."""
+    law = Uniform(SE3(), [0, 0, 0, 1.0, 0, 0])
+    moved, elements = Augmentation(law, MoleculeAction())(BATCH, copies=8)
+    shift = elements[:, 0, 3].unflatten(0, (8, 3))
+    strata = ((shift + 1) * 4).floor().sort(0).values
+    assert torch.equal(strata, torch.arange(8.0)[:, None].expand(8, 3))
+    assert torch.equal(moved.positions[:, 0, 0], 1 + elements[:, 0, 3])
+
+
+def test_the_input_is_not_touched():
+    before = BATCH.positions.clone()
+    Augmentation(Haar(SE3(), 1.0), MoleculeAction())(BATCH, copies=2)
+    assert torch.equal(BATCH.positions, before)
+
+
+@pytest.mark.parametrize("group", [SE3(), Aff3()])
+def test_geometry_stays_in_single_precision_under_autocast(group):
+    augmentation = Augmentation(LearnedUniform(group, 0.5), MoleculeAction())
+    torch.manual_seed(3)
+    exact, _ = augmentation(BATCH, 2)
+    torch.manual_seed(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        moved, elements = augmentation(BATCH, 2)
+    assert elements.dtype == torch.float32
+    assert torch.equal(moved.positions, exact.positions)
 
 
 def test_draws_are_a_function_of_the_seed():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from scipy.spatial.transform import Rotation
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
@@ -24,8 +25,24 @@ class Moments(torch.nn.Module):
         x = batch.positions
         if self.output == "scalar":
             return (x[..., 0] ** 3).sum(1)
-        vector = (x * torch.tensor([1.0, 2.0, -1.0])).sum(1) * (1 + x[..., :1].sum(1))
+        vector = (x * x.new_tensor([1.0, 2.0, -1.0])).sum(1) * (1 + x[..., :1].sum(1))
         return vector if self.output == "vector" else vector[:, :, None] * x.sum(1)[:, None]
+
+
+class Icosahedral(Distribution):
+    """The 60 rotations of an icosahedron, one to each copy. They average polynomials of up to the
+    fifth degree exactly as all rotations do, and `Moments` has no higher."""
+
+    def __init__(self) -> None:
+        super().__init__(SO3())
+        self.vectors = torch.from_numpy(Rotation.create_group("I").as_rotvec())
+
+    def rsample(self, copies, graphs):
+        return self.vectors[:copies, None].expand(copies, graphs, 3)
+
+    @property
+    def widths(self):
+        return self.caps
 
 
 def model(law: Distribution, output: str = "scalar") -> AveragedModel:
@@ -46,15 +63,28 @@ def test_no_width_is_the_network_itself_bit_for_bit(law, output, copies):
 
 @pytest.mark.parametrize("output", ["scalar", "vector", "tensor"])
 def test_average_over_all_rotations_is_equivariant(output):
-    """Within Monte-Carlo error; the network alone is far from it."""
-    averaged, alone = model(Haar(SO3()), output), Moments(output)
-    action, batch = MoleculeAction(output), draw_batch(3)
-    elements = SO3().exp(torch.randn(3, 3))
+    """And neither the network alone nor half of the average is."""
+    averaged, action = model(Icosahedral(), output), MoleculeAction(output)
+    batch = MoleculeBatch(torch.randn(5, 4, 3).double(), torch.full((5, 4), 6))
+    elements = SO3().exp(torch.randn(5, 3).double())
     turned = action.act(elements, batch)
-    back = action.act_on_output(elements, averaged(turned, 20_000))
-    scale = alone(batch).abs().mean()
-    assert (back - averaged(batch, 20_000)).abs().max() / scale < 0.15
-    assert (action.act_on_output(elements, alone(turned)) - alone(batch)).abs().max() / scale > 0.3
+
+    def error(copies: int) -> float:
+        back = action.act_on_output(elements, averaged(turned, copies))
+        return float((back - averaged(batch, copies)).abs().max())
+
+    assert error(60) < 1e-10
+    assert min(error(1), error(30)) > 0.1
+
+
+@pytest.mark.parametrize("output", ["scalar", "vector", "tensor"])
+def test_independent_draws_average_to_the_same(output):
+    """Each component within six standard errors of the exact mean."""
+    batch = draw_batch(3)
+    double = MoleculeBatch(batch.positions.double(), batch.charges)
+    exact = model(Icosahedral(), output)(double, 60)
+    draws = torch.stack([model(Haar(SO3()), output)(batch, 40) for _ in range(100)]).double()
+    assert ((draws.mean(0) - exact).abs() < 6 * draws.std(0) / 10).all()
 
 
 def test_more_copies_vary_less():
@@ -66,15 +96,20 @@ def test_more_copies_vary_less():
     assert spread[0] > 2 * spread[1] > 4 * spread[2]
 
 
-def test_copies_are_outermost_and_stay_with_their_molecule():
-    """A width of zero but for a network that only sees which molecule it is."""
+@pytest.mark.parametrize("copies", [1, 2, 3])
+@pytest.mark.parametrize(("output", "shape"), [("scalar", ()), ("vector", (3,)), ("tensor", (3, 3))])
+def test_one_prediction_per_molecule_whatever_the_copies(output, shape, copies):
     batch = draw_batch()
-    assert torch.allclose(
-        model(Identity(SE3()))(batch, 3), torch.stack([Moments("scalar")(batch)] * 3).mean(0)
-    )
-    moved, elements = Augmentation(LearnedUniform(SE3()), MoleculeAction())(batch, 3)
-    again = MoleculeAction().act(elements, batch.repeat(3))
-    assert torch.equal(moved.positions, again.positions)
+    before = batch.positions.clone()
+    assert model(Haar(SE3(), 1.0), output)(batch, copies).shape == (5, *shape)
+    assert torch.equal(batch.positions, before)
+
+
+def test_reduction_sees_copies_first():
+    averaged = model(Identity(SE3()))
+    averaged.reduction = lambda predictions: predictions[2]
+    batch = draw_batch()
+    assert torch.equal(averaged(batch, 3), Moments("scalar")(batch))
 
 
 def test_widths_receive_a_gradient():
@@ -84,11 +119,20 @@ def test_widths_receive_a_gradient():
 
 
 def test_scaling_survives_a_state_dict():
-    one = Scaling(-6000.0, 600.0)
-    other = Scaling()
+    one = model(Identity(SE3()))
+    one.scaling = Scaling(-6000.0, 600.0)
+    other = model(Identity(SE3()))
     other.load_state_dict(one.state_dict())
     values = torch.randn(5, dtype=torch.float64) * 600 - 6000
-    assert torch.allclose(other.to_physical(other.to_standard(values)), values, atol=1e-3)
+    standard = other.scaling.to_standard(values)
+    assert standard.dtype == torch.float32
+    assert standard.abs().max() < 5
+    assert torch.allclose(other.scaling.to_physical(standard), values, atol=1e-3)
+
+
+def test_scaling_keeps_millielectronvolts_of_a_total_energy():
+    scaling = Scaling(-1.1e7, 1.0)
+    assert scaling.to_physical(torch.tensor([0.25])).item() == -1.1e7 + 0.25
 
 
 def test_predictions_are_physical_and_carry_no_gradient():

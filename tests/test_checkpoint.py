@@ -35,9 +35,16 @@ def test_state_comes_back(tmp_path):
     assert found == state
 
 
+def test_the_trap_works(tmp_path):
+    """Without the guard its code does run, or the next test would prove nothing."""
+    torch.save({"step": Trap(tmp_path / "ran")}, tmp_path / "state.pt")
+    torch.load(tmp_path / "state.pt", weights_only=False)
+    assert (tmp_path / "ran").exists()
+
+
 def test_code_in_a_state_is_refused_and_not_run(tmp_path):
     torch.save({"step": Trap(tmp_path / "ran")}, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match=r"state\.pt: not a readable checkpoint"):
+    with pytest.raises(ValueError, match=r"state\.pt: not a readable .* delete the run folder"):
         load_state(tmp_path / "state.pt")
     assert not (tmp_path / "ran").exists()
 
@@ -58,7 +65,8 @@ def test_weights_carry_their_configuration(tmp_path):
     assert read_configuration(tmp_path / "w.safetensors") == {"channels": 3}
 
 
-def test_weights_of_another_model_are_refused(tmp_path):
-    save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2), {})
+@pytest.mark.parametrize(("saved", "loaded"), [(True, False), (False, True)])
+def test_a_surplus_or_missing_tensor_is_refused(tmp_path, saved, loaded):
+    save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=saved), {})
     with pytest.raises(RuntimeError, match="bias"):
-        load_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=False))
+        load_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=loaded))

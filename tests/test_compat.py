@@ -21,6 +21,14 @@ def test_one_step_does_not_keep_lengths(angle, length):
     assert math.isclose(found, length, rel_tol=0.01)
 
 
+def test_a_half_turn_is_the_taylor_polynomial_at_pi():
+    element = RungeKuttaGroup(SO3()).exp(torch.tensor([0.0, 0.0, math.pi]))
+    cosine, sine = 1 - math.pi**2 / 2 + math.pi**4 / 24, math.pi - math.pi**3 / 6
+    expected = torch.tensor([[cosine, -sine, 0], [sine, cosine, 0], [0, 0, 1]])
+    assert torch.allclose(element[:3, :3], expected, atol=1e-5)
+    assert math.isclose(cosine, 0.124, abs_tol=1e-3)
+
+
 def test_small_steps_are_exact_to_fifth_order():
     coefficients = 0.01 * torch.randn(20, 12, dtype=torch.float64)
     difference = RungeKuttaGroup(Aff3()).exp(coefficients) - Aff3().exp(coefficients)

@@ -60,10 +60,11 @@ def test_an_evaluation_is_a_function_of_its_seed():
 
 @pytest.mark.parametrize("output", ["scalar", "vector"])
 def test_invariance_error_is_rounding_only_for_a_symmetric_network(output):
-    symmetric = build_task("distances", output=output)
-    assert invariance_error(symmetric.model, symmetric.train, copies=1) < 1e-5
-    control = build_task("coordinates", output=output)
-    assert invariance_error(control.model, control.train, copies=1) > 1e-4
+    found = {}
+    for level in ("distances", "coordinates"):
+        task = build_task(level, output=output)
+        found[level] = invariance_error(task.model, task.train, copies=1)
+    assert found["distances"] < 1e-3 * found["coordinates"]
 
 
 def test_invariance_is_measured_with_exact_rotations_even_for_compat():

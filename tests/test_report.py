@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -27,6 +28,9 @@ from molaug.report import (
 )
 
 
+NUMBERS = ("101.2", "102.2", "103.2", "104.2", "2.5", "84,145", "9.5")  # that `row` shows
+
+
 def row(symmetry: str, law) -> dict:
     keys = ("canonical", "canonical_1_copy", "rotated", "rotated_1_copy")
     return {
@@ -43,8 +47,8 @@ def row(symmetry: str, law) -> dict:
     }
 
 
-def show(*parts) -> str:
-    console = Console(file=io.StringIO(), width=180)
+def show(*parts, width: int = 180) -> str:
+    console = Console(file=io.StringIO(), width=width)
     console.print(*parts, highlight=False)
     return console.file.getvalue()
 
@@ -59,17 +63,25 @@ def test_widths_have_units(width, kind, text):
 
 def test_every_generator_is_described():
     law = LearnedUniform(Aff3(), 0.2)
-    found = describe_widths(law, law.widths.tolist())
+    found = describe_widths(law, [0.01 * i for i in range(12)])
     assert tuple(found) == Aff3().names
+    assert [w["initial"] for w in found.values()] == [0.01 * i for i in range(12)]
     for name, member in zip(found, Aff3().members, strict=True):
+        assert found[name]["kind"] == member.kind
         assert math.isclose(found[name]["learned"], 0.2 * member.cap, rel_tol=1e-5)
         assert found[name]["cap"] == pytest.approx(member.cap)
 
 
 def test_table_shows_numbers_units_and_what_was_measured():
     text = show(comparison_table([row("learned", LearnedUniform(SE3()))], "homo [meV]: 10 test"))
-    for word in ("homo [meV]: 10 test", "1 copy [meV]", "101.2", "103.2", "2.5", "84,145", "9.5"):
-        assert word in text
+    words = ("homo [meV]: 10 test", "1 copy [meV]", "error [meV]", "learned coordinates 0")
+    assert [word for word in (*words, *NUMBERS) if word not in text] == []
+
+
+def test_a_narrow_terminal_loses_no_number():
+    text = show(comparison_table([row("learned", LearnedUniform(SE3()))], "homo"), width=80)
+    assert [number for number in NUMBERS if number not in text] == []
+    assert "…" not in text
 
 
 def test_widths_are_listed_for_runs_that_move_their_inputs():
@@ -87,31 +99,47 @@ def test_progress_line_groups_widths_by_unit():
     assert line == "rx 90 deg  tx 1.00 A"
 
 
-def test_monitor_prints_a_line_per_epoch_where_there_is_no_terminal():
-    console = Console(file=io.StringIO(), width=200)
-    names = [f"width_{name}" for name in SE3().names]
-    now = SimpleNamespace(step=5, seconds=1.0, history=[])
+def watch(console: Console) -> str:
+    """What a run of two epochs shows."""
+    widths = {f"width_{name}": 0.0 for name in SE3().names}
+    now = SimpleNamespace(step=0, seconds=0.0, history=[])
     with Monitor(console, "learned", "meV", SE3()) as monitor:
-        monitor(now, 20)
-        now.history.append(
-            {"epoch": 1, "train_loss": 0.5, "validation_error": 123.4, **dict.fromkeys(names, 0.0)}
-        )
-        monitor(now, 20)
-        monitor(now, 20)
-    lines = console.file.getvalue().splitlines()
-    assert len(lines) == 1
-    assert "validation 123.4 meV" in lines[0]
-    assert "3 s left" in lines[0]
+        for epoch in (1, 2):
+            for _ in range(5):
+                now.step, now.seconds = now.step + 1, now.seconds + 0.2
+                monitor(now, 20)
+            result = {"train_loss": 0.5, "validation_error": 122.4 + epoch}
+            now.history.append({"epoch": epoch, **result, **widths})
+            monitor(now, 20)
+    return console.file.getvalue()
+
+
+def test_monitor_prints_a_line_per_epoch_where_there_is_no_terminal():
+    lines = watch(Console(file=io.StringIO(), width=80)).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("learned  epoch 1  loss 0.500  validation 123.4 meV  rx 0")
+    assert lines[1].startswith("learned  epoch 2  loss 0.500  validation 124.4 meV  rx 0")
+    assert [line.split("  ")[-1] for line in lines] == ["3 s left", "2 s left"]
+
+
+def test_monitor_leaves_nothing_behind_on_a_terminal():
+    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+    text = watch(console)
+    assert "first epoch" in text
+    assert text.rstrip("\n").endswith("\x1b[2K")  # its last act is to clear its line
 
 
 def test_widths_picture_starts_at_the_initial_widths(tmp_path):
     law = LearnedUniform(SE3(), 0.5)
     model = AveragedModel(torch.nn.Identity(), Augmentation(law, MoleculeAction()))
-    history = [{f"width_{name}": 1.0 for name in SE3().names}]
+    history = [dict(zip(map("width_{}".format, SE3().names), law.caps.tolist(), strict=True))]
     save_widths_picture(tmp_path / "w.svg", "t", history, model, law.widths.tolist())
     text = (tmp_path / "w.svg").read_text()
-    assert text.count("<polyline") == 6
-    assert "rx / 180 deg" in text
+    lines = [points.split() for points in re.findall('points="([^"]*)"', text)]
+    assert len(lines) == 6
+    assert len(set(map(tuple, lines))) == 1  # all of them from half to the whole of their range
+    assert len(lines[0]) == 2
+    assert all(name in text for name in ("rx / 180 deg", "tz / 5.00 A"))
 
 
 def test_versions_name_what_decides_a_result():

@@ -33,6 +33,12 @@ def test_batches_have_nearly_one_size():
     assert padded < 1.1 * SIZES.sum()
 
 
+def test_batches_come_in_no_order_of_size():
+    largest = [SIZES[batch.numpy()].max() for batch in draw_batches(SIZES, 16, 0, 0)]
+    assert (np.diff(largest) < 0).any()
+    assert (np.diff(largest) > 0).any()
+
+
 def test_evaluation_goes_by_size_without_randomness():
     order = torch.cat(sorted_batches(SIZES, 16)).numpy()
     assert sorted(order.tolist()) == list(range(len(SIZES)))
@@ -50,4 +56,6 @@ def test_errors_are_per_example_and_per_component():
     assert absolute_error(torch.tensor([1.0, 5.0]), torch.tensor([2.0, 3.0])).tolist() == [1, 2]
     vector = absolute_error(torch.zeros(4, 3), torch.tensor([[3.0, 0, 0]]).expand(4, 3))
     assert vector.tolist() == [1, 1, 1, 1]
+    tensor = absolute_error(torch.zeros(4, 3, 3), torch.eye(3).expand(4, 3, 3))
+    assert torch.allclose(tensor, torch.full((4,), 1 / 3))
     assert absolute_loss(torch.zeros(4), torch.ones(4)).item() == 1

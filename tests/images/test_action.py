@@ -11,8 +11,9 @@ from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import Identity, LearnedUniform
 from molaug.groups import SE2, SO2, Aff2
-from molaug.images.action import VOID, ImageAction, invert, mean_of_maps
+from molaug.images.action import ImageAction, invert, mean_of_maps
 from molaug.images.batch import ImageBatch
+from molaug.images.data import VOID
 
 SIZES = [(32, 32), (28, 28), (9, 9), (16, 32), (32, 16), (27, 40)]
 

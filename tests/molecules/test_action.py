@@ -32,15 +32,24 @@ def test_padding_stays_at_the_origin_and_the_input_is_not_touched():
     assert torch.equal(BATCH.positions, before)
 
 
-def test_two_elements_act_as_their_product():
-    first, second = SE3().exp(torch.randn(2, 4, 6))
+def test_atoms_go_where_an_explicit_map_sends_them():
+    quarter = torch.tensor([[0, -1, 0, 2], [1, 0, 0, 3], [0, 0, 1, 4], [0, 0, 0, 1.0]])
+    moved = MoleculeAction().act(quarter.expand(4, 4, 4), BATCH).positions
+    x, y, z = BATCH.positions[:, :3].unbind(-1)
+    assert torch.allclose(moved[:, :3], torch.stack([2 - y, x + 3, z + 4], -1))
+
+
+@pytest.mark.parametrize("group", [SE3(), Aff3()])
+def test_two_elements_act_as_their_product(group):
+    first, second = group.exp(torch.rand(2, 4, len(group.members)) - 0.5)
     once = MoleculeAction().act(second @ first, BATCH)
     twice = MoleculeAction().act(second, MoleculeAction().act(first, BATCH))
     assert torch.allclose(once.positions, twice.positions, atol=1e-5)
 
 
-def test_outputs_are_brought_back_by_the_inverse():
-    elements = SE3().exp(torch.randn(4, 6))
+@pytest.mark.parametrize("group", [SE3(), Aff3()])
+def test_outputs_are_brought_back_by_the_inverse(group):
+    elements = group.exp(torch.rand(4, len(group.members)) - 0.5)
     a = elements[:, :3, :3]
     scalar, vector, tensor = torch.randn(4), torch.randn(4, 3), torch.randn(4, 3, 3)
     assert torch.equal(MoleculeAction("scalar").act_on_output(elements, scalar), scalar)

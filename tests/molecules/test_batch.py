@@ -22,9 +22,35 @@ def test_there_and_back_through_pyg():
     assert torch.equal(back.charges, batch.charges[:, :nodes])
 
 
+def test_atoms_keep_their_order():
+    """Also where hydrogens come first, between and last."""
+    charges = [[1, 6, 1, 8], [1, 0, 0, 0], [1, 1, 7, 0]]
+    batch = MoleculeBatch(torch.arange(36.0).view(3, 4, 3), torch.tensor(charges))
+    graph = batch.to_pyg()
+    assert graph.z.tolist() == [1, 6, 1, 8, 1, 1, 1, 7]
+    assert graph.pos[:, 0].tolist() == [0, 3, 6, 9, 12, 24, 27, 30]
+    assert MoleculeBatch.from_pyg(graph).charges.tolist() == charges
+
+
+def test_one_molecule_needs_no_batch_vector():
+    from torch_geometric.data import Data
+
+    data = Data(pos=torch.randn(3, 3), z=torch.tensor([1, 8, 1]))
+    batch = MoleculeBatch.from_pyg(data)
+    assert torch.equal(batch.positions, data.pos[None])
+    assert batch.charges.tolist() == [[1, 8, 1]]
+
+
+def test_mask_is_true_where_there_is_an_atom():
+    molecules = load_sample().take(np.arange(9))
+    assert sample().mask.sum(1).tolist() == molecules.sizes.tolist()
+    assert (sample().positions[~sample().mask] == 0).all()
+
+
 def test_pyg_batch_has_one_entry_per_atom():
     batch = sample()
     graph = batch.to_pyg()
+    assert graph.num_graphs == len(batch)
     assert torch.equal(graph.batch.bincount(), batch.mask.sum(1))
     assert torch.equal(graph.ptr[1:] - graph.ptr[:-1], batch.mask.sum(1))
     assert (graph.z > 0).all()
@@ -34,5 +60,6 @@ def test_repeat_puts_copies_outermost():
     batch = sample(3)
     three = batch.repeat(3)
     assert len(three) == 9
-    for copy in three.positions.unflatten(0, (3, 3)):
-        assert torch.equal(copy, batch.positions)
+    for copy in range(3):
+        assert torch.equal(three.positions.unflatten(0, (3, 3))[copy], batch.positions)
+        assert torch.equal(three.charges.unflatten(0, (3, 3))[copy], batch.charges)
