@@ -97,7 +97,9 @@ def test_more_copies_vary_less():
 
 
 @pytest.mark.parametrize("copies", [1, 2, 3])
-@pytest.mark.parametrize(("output", "shape"), [("scalar", ()), ("vector", (3,)), ("tensor", (3, 3))])
+@pytest.mark.parametrize(
+    ("output", "shape"), [("scalar", ()), ("vector", (3,)), ("tensor", (3, 3))]
+)
 def test_one_prediction_per_molecule_whatever_the_copies(output, shape, copies):
     batch = draw_batch()
     before = batch.positions.clone()

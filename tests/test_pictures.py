@@ -31,7 +31,8 @@ def test_zero_lies_on_the_floor_and_y_max_at_the_top_of_the_axes(y_max):
 @pytest.mark.parametrize("count", [1, 3, len(COLOURS) + 2])
 def test_one_line_per_name_and_no_two_look_alike(count):
     names = [f"name {i}" for i in range(count)]
-    root = ElementTree.fromstring(line_chart("t", "x", "y", dict.fromkeys(names, [1.0]), y_max=1))
+    chart = line_chart("t", "x", "y", {name: [1.0] for name in names}, y_max=1)
+    root = ElementTree.fromstring(chart)
     assert [len(line) for line in points(root)] == [1] * count
     assert [e.text for e in root.iter(f"{SVG}text") if e.text in names] == names
     lines = root.iter(f"{SVG}polyline")

@@ -27,7 +27,6 @@ from molaug.report import (
     versions,
 )
 
-
 NUMBERS = ("101.2", "102.2", "103.2", "104.2", "2.5", "84,145", "9.5")  # that `row` shows
 
 

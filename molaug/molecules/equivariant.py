@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from e3nn import o3
 from e3nn.io import CartesianTensor
-from e3nn.nn import Gate
+from e3nn.nn import FullyConnectedNet, Gate
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -159,11 +159,7 @@ class E3nnNetwork(nn.Module):
         self.irreps = o3.Irreps([(channels, "0e"), (half, "1o"), (quarter, "2e")])
         self.element = nn.Embedding(ELEMENTS, channels)
         self.basis = GaussianBasis(basis, reach)
-        self.radial = nn.Sequential(
-            nn.Linear(basis, 2 * basis, bias=False),
-            nn.SiLU(),
-            nn.Linear(2 * basis, radial, bias=False),
-        )
+        self.radial = FullyConnectedNet([basis, 2 * basis, radial], nn.functional.silu)
         self.harmonics = o3.SphericalHarmonics(HARMONICS, False, normalization="component")
         sent = max(4, channels // 6)
         self.layers = nn.ModuleList(

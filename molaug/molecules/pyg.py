@@ -1,67 +1,222 @@
-"""PyTorch Geometric models behind the one adapter, on complete graphs.
+"""Networks of PyTorch Geometric behind the one interface: a MoleculeBatch in, a prediction out.
 
-SchNet takes its own graph builder, which is all that a complete graph needs. DimeNet++ and ViSNet
-call `radius_graph` inside their forward pass, from the compiled extension torch-cluster.
+PyG's own graph builder, `radius_graph`, needs a compiled extension (pyg-lib or torch-cluster). For
+molecules of at most 29 atoms it is not needed: all pairs are listed and those within the cutoff
+kept, which is what it computes. What that took:
+
+- SchNet runs as published: its `interaction_graph` argument takes a graph builder.
+- ViSNet runs as published: the graph is built by its submodule `distance`, which is replaced.
+- DimeNet++ as published does not run: `radius_graph` and a second compiled extension (torch-sparse,
+  to list triplets) are called inside `forward`. `CompleteDimeNetPlusPlus` overrides that method and
+  keeps every layer. DimeNet (the first) would need the same and is left out: DimeNet++ is faster
+  and more accurate.
 """
 
 from __future__ import annotations
 
+import inspect
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch_geometric.nn import SchNet
+from torch_geometric.nn import DimeNetPlusPlus, SchNet, ViSNet
+from torch_geometric.utils import scatter
 
 from .action import Output
 from .batch import MoleculeBatch
-from .networks import TYPICAL_ATOMS
+
+SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 
 
 class PygNetwork(nn.Module):
-    """Lets a PyTorch Geometric model take the place of a network.
+    """Any model of PyTorch Geometric as a network on dense batches.
 
-    model: called as model(z (atoms,), pos (atoms, 3) [Angstrom], batch (atoms,)), returns one row
-        per molecule: (graphs,), (graphs, 1) or (graphs, components).
-    scale: factor on the output; 1 by default.
+    model: called as model(z=, pos=, batch=) where its `forward` names a `z` and a `pos`, otherwise
+        as model(data) with `data.z`, `data.pos`, `data.batch`. If it returns a tuple, as ViSNet
+        does, the first entry counts.
+    output: how many numbers per molecule the model predicts: `scalar` (one), `vector` (three) or
+        `tensor` (nine); the adapter only gives them their shape.
+    largest_charge: the last element that the model knows; others are refused.
     """
 
-    def __init__(self, model: nn.Module, *, scale: float = 1.0) -> None:
+    def __init__(
+        self, model: nn.Module, *, output: Output = "scalar", largest_charge: int = 118
+    ) -> None:
         super().__init__()
-        self.model = model
-        self.scale = scale
+        self.model, self.output, self.largest_charge = model, output, largest_charge
+        self.takes_arrays = {"z", "pos"} <= set(inspect.signature(model.forward).parameters)
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
-        graph = batch.to_pyg()
-        output: Tensor = self.model(graph.z.long(), graph.pos, graph.batch)
-        if output.ndim == 2 and output.shape[1] == 1:
-            output = output.squeeze(1)
-        return self.scale * output
+        data = batch.to_pyg()
+        if data.z.max() > self.largest_charge:
+            raise ValueError(
+                f"{type(self.model).__name__} knows no element with nuclear charge "
+                f"{int(data.z.max())}; its last is {self.largest_charge}"
+            )
+        if self.takes_arrays:
+            prediction = self.model(z=data.z, pos=data.pos, batch=data.batch)
+        else:
+            prediction = self.model(data)
+        return self._shape(prediction, len(batch))
+
+    def _shape(self, prediction: Any, graphs: int) -> Tensor:
+        """(graphs, 1) and the like to what `output` declares."""
+        if isinstance(prediction, tuple):
+            prediction = prediction[0]
+        shape = (graphs, *SHAPES[self.output])
+        if prediction.numel() != torch.Size(shape).numel() or len(prediction) != graphs:
+            raise ValueError(
+                f"{type(self.model).__name__} predicted an array of shape "
+                f"{tuple(prediction.shape)}; a {self.output} for {graphs} molecules has {shape}"
+            )
+        return prediction.reshape(shape)
 
 
-class CompleteGraph(nn.Module):
-    """Edges between all pairs of atoms of each molecule, and their lengths: SchNet's
-    `interaction_graph`, in place of a radius graph."""
+def connect(
+    positions: Float[Tensor, "atoms 3"], graph: Int[Tensor, " atoms"], cutoff: float
+) -> Int[Tensor, "2 edges"]:
+    """(source, target) of all pairs of different atoms of one molecule within the cutoff.
+
+    Atoms at exactly one place are not connected: no direction leads from one to the other, and
+    published networks divide by their distance.
+    """
+    # (atoms, largest molecule): every atom against every member of its own molecule
+    sizes = torch.bincount(graph)
+    start = sizes.cumsum(0) - sizes
+    slot = torch.arange(int(sizes.max()), device=graph.device)
+    partner = start[graph][:, None] + slot
+    exists = slot < sizes[graph][:, None]
+    target = torch.arange(len(graph), device=graph.device)[:, None].expand_as(partner)
+    source, target = partner[exists], target[exists]
+    squared = (positions[source] - positions[target]).detach().square().sum(-1)
+    near = (squared > 0) & (squared < cutoff**2)
+    return torch.stack([source[near], target[near]])
+
+
+class PairGraph(nn.Module):
+    """`connect`, in the form in which SchNet asks for its graph: (edges, distances)."""
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+
+    def forward(self, positions: Tensor, graph: Tensor) -> tuple[Tensor, Tensor]:
+        edges = connect(positions, graph, self.cutoff)
+        return edges, (positions[edges[0]] - positions[edges[1]]).norm(dim=-1)
+
+
+class LoopedPairGraph(PairGraph):
+    """The same as ViSNet asks for it: (edges, distances, differences), and every atom with itself
+    at distance zero, so that it attends to itself too."""
+
+    def forward(self, positions: Tensor, graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        edges, distances = super().forward(positions, graph)
+        loops = torch.arange(len(positions), device=positions.device).expand(2, -1)
+        edges = torch.cat([edges, loops], 1)
+        distances = torch.cat([distances, distances.new_zeros(len(positions))])
+        return edges, distances, positions[edges[0]] - positions[edges[1]]
+
+
+def find_triplets(edges: Int[Tensor, "2 edges"]) -> tuple[Tensor, Tensor]:
+    """All pairs of edges k->j and j->i with k != i, as two lists of edge indices, (kj, ji)."""
+    source, target = edges
+    # For every edge j->i, all edges that end in j: a run in the list of edges sorted by target.
+    by_target = target.argsort(stable=True)
+    degree = torch.bincount(target, minlength=int(edges.max()) + 1 if edges.numel() else 0)
+    start = degree.cumsum(0) - degree
+    count = degree[source]
+    ji = torch.arange(len(source), device=edges.device).repeat_interleave(count)
+    within = torch.arange(len(ji), device=edges.device) - (count.cumsum(0) - count)[ji]
+    kj = by_target[start[source[ji]] + within]
+    different = source[kj] != target[ji]
+    return kj[different], ji[different]
+
+
+class CompleteDimeNetPlusPlus(DimeNetPlusPlus):
+    """PyG's DimeNet++ (Gasteiger et al. 2020) with its graph and triplets listed without
+    extensions; the layers, and so the weights of a trained model, are PyG's."""
 
     def forward(
-        self, pos: Float[Tensor, "atoms 3"], batch: Int[Tensor, "atoms"]
-    ) -> tuple[Int[Tensor, "2 edges"], Float[Tensor, "edges"]]:
-        others = ~torch.eye(len(batch), dtype=torch.bool, device=batch.device)
-        sender, receiver = (others & (batch[:, None] == batch)).nonzero().T
-        return torch.stack([sender, receiver]), (pos[sender] - pos[receiver]).norm(dim=1)
+        self, z: Int[Tensor, " atoms"], pos: Float[Tensor, "atoms 3"], batch: Tensor | None = None
+    ) -> Float[Tensor, "graphs outputs"]:
+        batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch
+        edges = connect(pos, batch, self.cutoff)
+        j, i = edges
+        kj, ji = find_triplets(edges)
+        differences = pos[i] - pos[j]
+        distances = differences.norm(dim=-1)
+        radial = self.rbf(distances)
+        spherical = self.sbf(distances, angles(differences[ji], differences[kj]), kj)
+        messages = self.emb(z, radial, i, j)
+        atoms = self.output_blocks[0](messages, radial, i, num_nodes=len(z))
+        for interaction, output in zip(
+            self.interaction_blocks, self.output_blocks[1:], strict=True
+        ):
+            messages = interaction(messages, radial, spherical, kj, ji)
+            atoms = atoms + output(messages, radial, i, num_nodes=len(z))
+        return scatter(atoms, batch, dim=0, reduce="sum")
 
 
-def build_pyg(
-    name: str, *, output: Output = "scalar", channels: int = 128, layers: int = 6
-) -> PygNetwork:
-    """PyG's SchNet (Schutt et al. 2017) with `layers` interactions of `channels` channels.
+def angles(a: Float[Tensor, "n 3"], b: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+    """Between 0 and pi, with finite gradients where vectors are parallel."""
+    return torch.atan2(torch.linalg.cross(a, b).norm(dim=-1), (a * b).sum(-1))
 
-    Raises ValueError for a target that it cannot predict equivariantly.
-    """
-    if output != "scalar":
-        raise ValueError(f"--network {name} predicts scalars only, not a {output}")
-    model = SchNet(
+
+def build_schnet(*, channels: int = 128, layers: int = 6, cutoff: float = 10.0) -> SchNet:
+    """SchNet (Schuett et al. 2017) at PyG's sizes for QM9, unless told otherwise."""
+    return SchNet(
         hidden_channels=channels,
         num_filters=channels,
         num_interactions=layers,
-        interaction_graph=CompleteGraph(),
+        cutoff=cutoff,
+        interaction_graph=PairGraph(cutoff),
     )
-    return PygNetwork(model, scale=1 / TYPICAL_ATOMS)
+
+
+def build_dimenetpp(
+    *, channels: int = 128, layers: int = 4, cutoff: float = 5.0
+) -> CompleteDimeNetPlusPlus:
+    """DimeNet++ at the published sizes, narrower ones in proportion."""
+    return CompleteDimeNetPlusPlus(
+        hidden_channels=channels,
+        out_channels=1,
+        num_blocks=layers,
+        int_emb_size=channels // 2,
+        basis_emb_size=8,
+        out_emb_channels=2 * channels,
+        num_spherical=7,
+        num_radial=6,
+        cutoff=cutoff,
+    )
+
+
+def build_visnet(*, channels: int = 128, layers: int = 6, cutoff: float = 5.0) -> ViSNet:
+    """ViSNet (Wang et al. 2024) at PyG's sizes; channels must be a multiple of its eight heads."""
+    model = ViSNet(hidden_channels=channels, num_layers=layers, cutoff=cutoff)
+    model.representation_model.distance = LoopedPairGraph(cutoff)
+    return model
+
+
+BUILDERS = {"schnet": build_schnet, "dimenetpp": build_dimenetpp, "visnet": build_visnet}
+LARGEST_CHARGES = {"schnet": 99, "dimenetpp": 94, "visnet": 99}
+
+
+def build_pyg(
+    name: str,
+    *,
+    output: Output = "scalar",
+    channels: int | None = None,
+    layers: int | None = None,
+    cutoff: float | None = None,
+) -> PygNetwork:
+    """`schnet`, `dimenetpp` or `visnet`; sizes and cutoff [Angstrom] that are not given are those
+    that were published. Raises ValueError where they predict no such output: PyG's models of this
+    kind give scalars only."""
+    if name not in BUILDERS:
+        raise ValueError(f"unknown network {name!r}: choose from {', '.join(BUILDERS)}")
+    if output != "scalar":
+        raise ValueError(f"{name} predicts scalars only, not a {output}")
+    asked = {"channels": channels, "layers": layers, "cutoff": cutoff}
+    model = BUILDERS[name](**{key: value for key, value in asked.items() if value is not None})
+    return PygNetwork(model, output=output, largest_charge=LARGEST_CHARGES[name])

@@ -66,37 +66,51 @@ def test_distances_are_symmetric_by_construction(output):
     assert change(network, SHIFT, output) < 1e-9
 
 
-def test_distances_do_not_see_reflections():
-    network, batch = draw_network("distances"), draw_batch()
-    mirrored = MoleculeBatch(batch.positions * torch.tensor([1, 1, -1]), batch.charges)
-    assert torch.allclose(network(batch), network(mirrored), atol=1e-12)
+def mirror_change(network, output) -> float:
+    """As `change`, for the reflection z -> -z."""
+    action, batch = MoleculeAction(output), draw_batch()
+    elements = torch.diag(torch.tensor([1.0, 1, -1, 1]).double()).expand(len(batch), 4, 4)
+    before, after = network(batch), network(action.act(elements, batch))
+    error = action.act_on_output(elements, after) - before
+    return float(error.detach().abs().max() / before.detach().abs().max())
 
 
-def test_vectors_see_rotations_and_not_translations():
-    network = draw_network("vectors")
-    assert change(network, SHIFT) < 1e-9
-    assert change(network, TURN) > 1e-3
+@pytest.mark.parametrize("output", SHAPES)
+def test_distances_keep_reflections_and_nothing_else_does(output):
+    assert mirror_change(draw_network("distances", output), output) < 1e-9
+    for level in ("vectors", "coordinates"):
+        assert mirror_change(draw_network(level, output), output) > 1e-3
 
 
-def test_negative_control_coordinates_see_everything():
-    network = draw_network("coordinates")
-    assert change(network, SHIFT) > 1e-3
-    assert change(network, TURN) > 1e-3
+@pytest.mark.parametrize("output", SHAPES)
+def test_vectors_see_rotations_and_not_translations(output):
+    network = draw_network("vectors", output)
+    assert change(network, SHIFT, output) < 1e-9
+    assert change(network, TURN, output) > 1e-3
+
+
+@pytest.mark.parametrize("output", SHAPES)
+def test_negative_control_coordinates_see_everything(output):
+    network = draw_network("coordinates", output)
+    assert change(network, SHIFT, output) > 1e-3
+    assert change(network, TURN, output) > 1e-3
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_batched_equals_single_and_padding_is_not_seen(level):
-    network, batch = draw_network(level), draw_batch()
+@pytest.mark.parametrize("output", SHAPES)
+def test_batched_equals_single_and_padding_is_not_seen(level, output):
+    network, batch = draw_network(level, output), draw_batch()
     together = network(batch)
     for i in range(len(batch)):
         n = int(batch.mask[i].sum())
         one = MoleculeBatch(batch.positions[i : i + 1, :n], batch.charges[i : i + 1, :n])
-        assert torch.allclose(network(one), together[i], atol=1e-12)
+        assert torch.allclose(network(one)[0], together[i], atol=1e-12)
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_order_of_atoms_does_not_matter(level):
-    network, batch = draw_network(level), draw_batch()
+@pytest.mark.parametrize("output", SHAPES)
+def test_order_of_atoms_does_not_matter(level, output):
+    network, batch = draw_network(level, output), draw_batch()
     order = torch.randperm(batch.mask.shape[1])
     shuffled = MoleculeBatch(batch.positions[:, order], batch.charges[:, order])
     assert torch.allclose(network(batch), network(shuffled), atol=1e-12)
@@ -110,10 +124,36 @@ def test_elements_matter(level):
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_one_atom_works(level):
-    network = draw_network(level)
-    one = MoleculeBatch(torch.zeros(1, 1, 3, dtype=torch.float64), torch.tensor([[8]]))
-    assert network(one).isfinite().all()
+@pytest.mark.parametrize("output", SHAPES)
+def test_one_atom_works(level, output):
+    network = draw_network(level, output)
+    one = MoleculeBatch(torch.ones(1, 1, 3, dtype=torch.float64), torch.tensor([[8]]))
+    prediction = network(one)
+    assert prediction.shape == (1, *SHAPES[output][1:])
+    # Nothing of one atom that turns with it can be told from distances.
+    alone = level == "distances" and output != "scalar"
+    assert bool(prediction.isfinite().all())
+    assert bool((prediction == 0).all()) == alone
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_mixed_precision_stays_close(level):
+    network, batch = draw_network(level).float(), draw_batch()
+    single = MoleculeBatch(batch.positions.float(), batch.charges)
+    exact = network(single)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(single)
+    found.float().sum().backward()
+    assert (found - exact).abs().max() < 0.1 * exact.abs().max()
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_it_starts_at_the_same_guess_for_every_molecule_of_a_size(level):
+    """The weights of the readout and all updates start at zero."""
+    prediction = GraphNetwork(level=level, channels=16, layers=2).double()(draw_batch())
+    per_atom = prediction / draw_batch().mask.sum(1)
+    assert torch.allclose(per_atom, per_atom[:1].expand(6), atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "low", "high"), [((48, 3), 5e4, 2e5), ((256, 8), 4e6, 6e6)])
