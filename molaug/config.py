@@ -180,7 +180,7 @@ PRESETS: dict[str, dict[str, float]] = {
         "train_size": 12_000,
         "validation_size": 1_000,
         "test_size": 2_000,
-        "epochs": 14,
+        "epochs": 16,
         "batch_size": 48,
         "channels": 48,
         "layers": 3,
