@@ -133,8 +133,8 @@ def test_scaling_survives_a_state_dict():
 
 
 def test_scaling_keeps_millielectronvolts_of_a_total_energy():
-    scaling = Scaling(-1.1e7, 1.0)
-    assert scaling.to_physical(torch.tensor([0.25])).item() == -1.1e7 + 0.25
+    scaling = Scaling(-11_000_000.3, 1.0)
+    assert scaling.to_physical(torch.tensor([0.25])).item() == -11_000_000.3 + 0.25
 
 
 def test_predictions_are_physical_and_carry_no_gradient():

@@ -33,6 +33,14 @@ def test_batches_have_nearly_one_size():
     assert padded < 1.1 * SIZES.sum()
 
 
+def test_every_epoch_groups_examples_anew():
+    first, second = (
+        {frozenset(batch.tolist()) for batch in draw_batches(SIZES, 16, 0, epoch)}
+        for epoch in (0, 1)
+    )
+    assert len(first & second) < len(first) / 2
+
+
 def test_batches_come_in_no_order_of_size():
     largest = [SIZES[batch.numpy()].max() for batch in draw_batches(SIZES, 16, 0, 0)]
     assert (np.diff(largest) < 0).any()

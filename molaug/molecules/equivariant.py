@@ -21,7 +21,6 @@ from .networks import ELEMENTS, GaussianBasis
 from .vector_channels import VectorChannelNetwork, assemble, gather, separations
 
 HARMONICS = o3.Irreps("0e + 1o + 2e")  # Y_0, Y_1, Y_2 of a direction
-IRREP_OF = {"scalar": "0e", "vector": "1o", "tensor": "2e"}
 
 
 def evenly(multiplicity: int) -> o3.Irreps:
@@ -169,7 +168,7 @@ class E3nnNetwork(nn.Module):
         self.charge = nn.Sequential(
             nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1)
         )
-        self.readout = Linear(self.irreps, "1o + 2e") if output != "scalar" else None
+        self.readout = Linear(self.irreps, HARMONICS[1:]) if output != "scalar" else None
         # (5, 3, 3), the matrices that the five components of an l = 2 feature multiply
         basis_of_l2 = CartesianTensor("ij=ji").reduced_tensor_products().change_of_basis[1:]
         self.register_buffer("matrices", basis_of_l2.to(self.element.weight), persistent=False)

@@ -25,6 +25,7 @@ from torch_geometric.utils import scatter
 
 from .action import Output
 from .batch import MoleculeBatch
+from .networks import TYPICAL_ATOMS
 
 SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 
@@ -32,20 +33,28 @@ SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3
 class PygNetwork(nn.Module):
     """Any model of PyTorch Geometric as a network on dense batches.
 
-    model: called as model(z=, pos=, batch=) where its `forward` names a `z` and a `pos`, otherwise
-        as model(data) with `data.z`, `data.pos`, `data.batch`. If it returns a tuple, as ViSNet
-        does, the first entry counts.
+    model: called as model(z, pos, batch), nuclear charges (atoms,), positions (atoms, 3) [Angstrom]
+        and the molecule of every atom; or, if one argument is all it needs, as model(data) with
+        these three in `data`. If it returns a tuple, as ViSNet does, the first entry counts.
     output: how many numbers per molecule the model predicts: `scalar` (one), `vector` (three) or
         `tensor` (nine); the adapter only gives them their shape.
+    scale: factor on the output.
     largest_charge: the last element that the model knows; others are refused.
     """
 
     def __init__(
-        self, model: nn.Module, *, output: Output = "scalar", largest_charge: int = 118
+        self,
+        model: nn.Module,
+        *,
+        output: Output = "scalar",
+        scale: float = 1.0,
+        largest_charge: int = 118,
     ) -> None:
         super().__init__()
-        self.model, self.output, self.largest_charge = model, output, largest_charge
-        self.takes_arrays = {"z", "pos"} <= set(inspect.signature(model.forward).parameters)
+        self.model, self.output, self.scale = model, output, scale
+        self.largest_charge = largest_charge
+        arguments = inspect.signature(model.forward).parameters.values()
+        self.takes_data = sum(argument.default is argument.empty for argument in arguments) == 1
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         data = batch.to_pyg()
@@ -54,11 +63,11 @@ class PygNetwork(nn.Module):
                 f"{type(self.model).__name__} knows no element with nuclear charge "
                 f"{int(data.z.max())}; its last is {self.largest_charge}"
             )
-        if self.takes_arrays:
-            prediction = self.model(z=data.z, pos=data.pos, batch=data.batch)
-        else:
+        if self.takes_data:
             prediction = self.model(data)
-        return self._shape(prediction, len(batch))
+        else:
+            prediction = self.model(data.z.long(), data.pos, data.batch)
+        return self.scale * self._shape(prediction, len(batch))
 
     def _shape(self, prediction: Any, graphs: int) -> Tensor:
         """(graphs, 1) and the like to what `output` declares."""
@@ -106,29 +115,33 @@ class PairGraph(nn.Module):
         return edges, (positions[edges[0]] - positions[edges[1]]).norm(dim=-1)
 
 
-class LoopedPairGraph(PairGraph):
+class LoopedPairGraph(nn.Module):
     """The same as ViSNet asks for it: (edges, distances, differences), and every atom with itself
     at distance zero, so that it attends to itself too."""
 
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.pairs = PairGraph(cutoff)
+
     def forward(self, positions: Tensor, graph: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        edges, distances = super().forward(positions, graph)
+        edges, distances = self.pairs(positions, graph)
         loops = torch.arange(len(positions), device=positions.device).expand(2, -1)
         edges = torch.cat([edges, loops], 1)
         distances = torch.cat([distances, distances.new_zeros(len(positions))])
         return edges, distances, positions[edges[0]] - positions[edges[1]]
 
 
-def find_triplets(edges: Int[Tensor, "2 edges"]) -> tuple[Tensor, Tensor]:
+def find_triplets(edges: Int[Tensor, "2 edges"], atoms: int) -> tuple[Tensor, Tensor]:
     """All pairs of edges k->j and j->i with k != i, as two lists of edge indices, (kj, ji)."""
     source, target = edges
-    # For every edge j->i, all edges that end in j: a run in the list of edges sorted by target.
+    # Sorted by target, the edges that end in an atom follow one another.
     by_target = target.argsort(stable=True)
-    degree = torch.bincount(target, minlength=int(edges.max()) + 1 if edges.numel() else 0)
-    start = degree.cumsum(0) - degree
-    count = degree[source]
+    arriving = torch.bincount(target, minlength=atoms)
+    start = arriving.cumsum(0) - arriving
+    count = arriving[source]
     ji = torch.arange(len(source), device=edges.device).repeat_interleave(count)
-    within = torch.arange(len(ji), device=edges.device) - (count.cumsum(0) - count)[ji]
-    kj = by_target[start[source[ji]] + within]
+    nth = torch.arange(len(ji), device=edges.device) - (count.cumsum(0) - count)[ji]
+    kj = by_target[start[source[ji]] + nth]
     different = source[kj] != target[ji]
     return kj[different], ji[different]
 
@@ -143,7 +156,7 @@ class CompleteDimeNetPlusPlus(DimeNetPlusPlus):
         batch = torch.zeros_like(z, dtype=torch.long) if batch is None else batch
         edges = connect(pos, batch, self.cutoff)
         j, i = edges
-        kj, ji = find_triplets(edges)
+        kj, ji = find_triplets(edges, len(z))
         differences = pos[i] - pos[j]
         distances = differences.norm(dim=-1)
         radial = self.rbf(distances)
@@ -175,9 +188,12 @@ def build_schnet(*, channels: int = 128, layers: int = 6, cutoff: float = 10.0) 
 
 
 def build_dimenetpp(
-    *, channels: int = 128, layers: int = 4, cutoff: float = 5.0
+    *, channels: int = 128, layers: int = 4, cutoff: float = 5.0, spherical: int = 7
 ) -> CompleteDimeNetPlusPlus:
-    """DimeNet++ at the published sizes, narrower ones in proportion."""
+    """DimeNet++ at the published sizes, narrower ones in proportion.
+
+    With its seven spherical harmonics PyG takes several seconds to derive the basis symbolically.
+    """
     return CompleteDimeNetPlusPlus(
         hidden_channels=channels,
         out_channels=1,
@@ -185,7 +201,7 @@ def build_dimenetpp(
         int_emb_size=channels // 2,
         basis_emb_size=8,
         out_emb_channels=2 * channels,
-        num_spherical=7,
+        num_spherical=spherical,
         num_radial=6,
         cutoff=cutoff,
     )
@@ -211,12 +227,14 @@ def build_pyg(
     cutoff: float | None = None,
 ) -> PygNetwork:
     """`schnet`, `dimenetpp` or `visnet`; sizes and cutoff [Angstrom] that are not given are those
-    that were published. Raises ValueError where they predict no such output: PyG's models of this
-    kind give scalars only."""
+    that were published. All three sum over atoms, and are scaled to start near unit scale.
+
+    Raises ValueError for a vector or a tensor: PyG's models of this kind predict scalars only.
+    """
     if name not in BUILDERS:
         raise ValueError(f"unknown network {name!r}: choose from {', '.join(BUILDERS)}")
     if output != "scalar":
         raise ValueError(f"{name} predicts scalars only, not a {output}")
-    asked = {"channels": channels, "layers": layers, "cutoff": cutoff}
+    asked: dict[str, Any] = {"channels": channels, "layers": layers, "cutoff": cutoff}
     model = BUILDERS[name](**{key: value for key, value in asked.items() if value is not None})
-    return PygNetwork(model, output=output, largest_charge=LARGEST_CHARGES[name])
+    return PygNetwork(model, scale=1 / TYPICAL_ATOMS, largest_charge=LARGEST_CHARGES[name])

@@ -18,9 +18,7 @@ from .networks import ELEMENTS, TYPICAL_ATOMS, GaussianBasis
 
 def separations(
     batch: MoleculeBatch,
-) -> tuple[
-    Float[Tensor, "graphs i j"], Float[Tensor, "graphs i j 3"], Bool[Tensor, "graphs i j"]
-]:
+) -> tuple[Float[Tensor, "graphs i j"], Float[Tensor, "graphs i j 3"], Bool[Tensor, "graphs i j"]]:
     """Distances [Angstrom], unit vectors from i to j, and which pairs are connected.
 
     Connected are different atoms at different places. All other pairs, among them those with

@@ -1,67 +1,181 @@
-"""The adapter, shown with PyTorch Geometric's SchNet."""
+"""PyTorch Geometric's networks through the adapter, and graphs built without its extensions."""
 
 from __future__ import annotations
 
+from functools import cache
+
+import contracts
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch_geometric.data import Batch
+from torch_geometric.nn import DimeNetPlusPlus
+from torch_geometric.nn.models import dimenet
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
-from molaug.distributions import Haar, LearnedUniform
+from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
+from molaug.molecules import pyg
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import build_network
-from molaug.molecules.pyg import CompleteGraph
+from molaug.molecules.pyg import PygNetwork, build_pyg, connect, find_triplets
+
+NAMES = ("schnet", "dimenetpp", "visnet")
 
 
-@pytest.fixture
-def batch() -> MoleculeBatch:
+@cache
+def small(name: str) -> nn.Module:
+    few = {"spherical": 2} if name == "dimenetpp" else {}  # its basis takes seconds to derive
+    model = pyg.BUILDERS[name](channels=16, layers=2, **few)
+    return contracts.awaken(PygNetwork(model))
+
+
+@pytest.mark.parametrize("check", [*contracts.SYMMETRIES, *contracts.CONTRACT])
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name, check):
+    check(small(name), "scalar")
+
+
+@pytest.mark.parametrize("name", ["schnet", "visnet"])
+def test_a_cutoff_is_passed_on(name):
+    near, far = (build_pyg(name, channels=16, layers=1, cutoff=cutoff) for cutoff in (2.0, 9.0))
+    far.load_state_dict(near.state_dict(), strict=False)
+    batch = contracts.random_batch()
+    network = [contracts.awaken(model)(batch) for model in (near, far)]
+    assert (network[0] - network[1]).abs().max() > 1e-3
+
+
+def test_connect_finds_every_pair_within_the_cutoff():
+    batch = contracts.random_batch((8, 1, 5, 12))
+    data = batch.to_pyg()
+    distance = torch.cdist(data.pos, data.pos)
+    near = (distance < 3) & (data.batch[:, None] == data.batch)
+    near.fill_diagonal_(False)
+    edges = {tuple(edge) for edge in connect(data.pos, data.batch, 3.0).T.tolist()}
+    assert edges == {tuple(edge) for edge in near.nonzero().tolist()}
+
+
+def test_connect_leaves_out_atoms_in_one_place():
+    positions = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 0, 0]])
+    edges = connect(positions, torch.zeros(3, dtype=torch.long), 5.0)
+    assert sorted(edges.T.tolist()) == [[0, 2], [1, 2], [2, 0], [2, 1]]
+
+
+def test_triplets_are_all_pairs_of_edges_that_meet():
+    data = contracts.random_batch((6, 3, 1)).to_pyg()
+    edges = connect(data.pos, data.batch, 3.0)
+    pairs = edges.T.tolist()
+    expected = {
+        (a, b)
+        for a, (k, j) in enumerate(pairs)
+        for b, (start, i) in enumerate(pairs)
+        if start == j and k != i
+    }
+    found = torch.stack(find_triplets(edges, len(data.z))).T.tolist()
+    assert len(found) == len(expected)
+    assert {tuple(pair) for pair in found} == expected
+
+
+def test_dimenetpp_is_that_of_pyg(monkeypatch):
+    """PyG's own forward, given our graph and triplets in place of its extensions."""
+    network = small("dimenetpp")
+
+    def triplets(edges, num_nodes):
+        kj, ji = find_triplets(edges, num_nodes)
+        source, target = edges
+        return target, source, target[ji], source[ji], source[kj], kj, ji
+
+    def radius_graph(pos, r, batch, max_num_neighbors):
+        return connect(pos, batch, r)
+
+    monkeypatch.setattr(dimenet, "radius_graph", radius_graph)
+    monkeypatch.setattr(dimenet, "triplets", triplets)
+    data = contracts.random_batch().to_pyg()
+    with torch.no_grad():
+        theirs = DimeNetPlusPlus.forward(network.model, data.z, data.pos, data.batch)
+        ours = network.model(data.z, data.pos, data.batch)
+    torch.testing.assert_close(ours, theirs)
+
+
+class TakesData(nn.Module):
+    """(graphs, components) from a PyG batch: the sum of positions, repeated."""
+
+    def __init__(self, components: int) -> None:
+        super().__init__()
+        self.components = components
+
+    def forward(self, data: Batch) -> torch.Tensor:
+        total = torch.zeros(data.num_graphs, 3, dtype=data.pos.dtype)
+        total = total.index_add(0, data.batch, data.pos)
+        return total.repeat(1, 3)[:, : self.components]
+
+
+@pytest.mark.parametrize(("output", "components"), [("scalar", 1), ("vector", 3), ("tensor", 9)])
+def test_any_model_that_takes_data(output, components):
+    batch = contracts.random_batch()
+    prediction = PygNetwork(TakesData(components), output=output)(batch)
+    assert prediction.shape == (4, *contracts.SHAPES[output])
+    expected = batch.positions.sum(1).repeat(1, 3)[:, :components]
+    torch.testing.assert_close(prediction.reshape(4, components), expected)
+
+
+def test_a_scale_is_a_factor():
+    batch, model = contracts.random_batch(), TakesData(3)
+    one, half = (PygNetwork(model, output="vector", scale=scale)(batch) for scale in (1.0, 0.5))
+    torch.testing.assert_close(half, one / 2)
+
+
+def test_a_prediction_of_another_shape_is_refused():
+    network = PygNetwork(TakesData(3), output="scalar")
+    with pytest.raises(ValueError, match=r"TakesData predicted .*\(4, 3\); a scalar .* \(4,\)"):
+        network(contracts.random_batch())
+
+
+@pytest.mark.parametrize(("name", "largest"), pyg.LARGEST_CHARGES.items())
+def test_unknown_elements_are_refused(name, largest):
+    positions = torch.tensor([[[0.0, 0, 0], [0, 0, 1.5]]])
+    network = PygNetwork(small(name).model, largest_charge=largest)
+    known = MoleculeBatch(positions.double(), torch.tensor([[1, largest]]))
+    assert network(known).isfinite().all()
+    unknown = MoleculeBatch(positions.double(), torch.tensor([[1, largest + 1]]))
+    with pytest.raises(ValueError, match=f"charge {largest + 1}; its last is {largest}"):
+        network(unknown)
+
+
+@pytest.mark.parametrize("name", ["schnet", "visnet"])
+def test_published_sizes_unless_told_otherwise(name):
+    count = sum(parameter.numel() for parameter in build_pyg(name).parameters())
+    assert count == {"schnet": 455_809, "visnet": 1_687_398}[name]
+
+
+def test_dimenetpp_narrows_in_proportion():
+    model = small("dimenetpp").model
+    assert model.interaction_blocks[0].lin_down.weight.shape == (8, 16)
+    assert model.output_blocks[0].lin_up.weight.shape == (32, 16)
+
+
+@pytest.mark.parametrize("name", ["schnet", "visnet"])
+def test_takes_the_place_of_a_network(name):
+    """By its name, in float32, on real molecules, with a learned law around it."""
     positions, charges = load_sample().take(np.arange(12)).padded()
-    return MoleculeBatch(torch.from_numpy(positions), torch.from_numpy(charges).int())
-
-
-@pytest.fixture
-def schnet() -> torch.nn.Module:
-    return build_network("schnet", channels=16, layers=2)
-
-
-def test_complete_graph_joins_all_pairs_within_molecules_once(batch):
-    graph = batch.to_pyg()
-    edges, lengths = CompleteGraph()(graph.pos, graph.batch)
-    sizes = batch.mask.sum(1)
-    assert edges.shape[1] == int((sizes * (sizes - 1)).sum())
-    assert torch.equal(graph.batch[edges[0]], graph.batch[edges[1]])
-    assert len(torch.unique(edges, dim=1).T) == edges.shape[1]
-    assert torch.allclose(lengths, (graph.pos[edges[0]] - graph.pos[edges[1]]).norm(dim=1))
-
-
-def test_schnet_is_invariant_and_says_something(batch, schnet):
-    law = Haar(SE3(), 5.0)
-    moved, _ = Augmentation(law, MoleculeAction())(batch)
-    assert torch.allclose(schnet(batch), schnet(moved), atol=1e-4)
-    assert schnet(batch).std() > 1e-4
-
-
-def test_batched_equals_single(batch, schnet):
-    together = schnet(batch)
-    assert together.shape == (12,)
-    for i in range(12):
-        n = int(batch.mask[i].sum())
-        one = MoleculeBatch(batch.positions[i : i + 1, :n], batch.charges[i : i + 1, :n])
-        assert torch.allclose(schnet(one), together[i], atol=1e-5)
-
-
-def test_schnet_takes_the_place_of_a_network(batch, schnet):
-    law = LearnedUniform(SE3())
-    model = AveragedModel(schnet, Augmentation(law, MoleculeAction()))
-    model(batch, copies=2).sum().backward()
-    assert all(p.grad.isfinite().all() for p in schnet.parameters() if p.grad is not None)
+    batch = MoleculeBatch(torch.from_numpy(positions), torch.from_numpy(charges).int())
+    network, law = build_network(name, channels=16, layers=2), LearnedUniform(SE3())
+    model = AveragedModel(network, Augmentation(law, MoleculeAction()))
+    prediction = model(batch, copies=2)
+    assert prediction.shape == (12,)
+    assert prediction.abs().max() < 2
+    assert prediction.std() > 1e-4
+    prediction.sum().backward()
     assert law.parameter.grad is not None
+    assert all(parameter.grad.isfinite().all() for parameter in network.parameters())
 
 
-def test_a_vector_is_refused():
-    with pytest.raises(ValueError, match="predicts scalars only"):
-        build_network("schnet", output="vector")
+def test_what_cannot_be_built_is_refused():
+    with pytest.raises(ValueError, match="unknown network 'gemnet': choose from schnet"):
+        build_pyg("gemnet")
+    with pytest.raises(ValueError, match="schnet predicts scalars only, not a vector"):
+        build_pyg("schnet", output="vector")
