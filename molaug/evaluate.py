@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -17,19 +20,56 @@ EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's
 
 
 @torch.no_grad()
-def errors(
-    model: AveragedModel, task: Task, examples: Examples, *, copies: int = 1, seed: int = 0
-) -> Float[Tensor, "examples"]:
-    """The error of every example in `task.unit`, in no particular order.
+def predictions_and_targets(
+    model: AveragedModel,
+    examples: Examples,
+    *,
+    copies: int = 1,
+    most: int | None = None,
+    seed: int = 0,
+    element: Float[Tensor, "n n"] | None = None,
+) -> tuple[Float[Tensor, "examples *output"], Float[Tensor, "examples *output"]]:
+    """Both in physical units, of the first `most` examples (default all), in no particular order.
 
+    element: moves every input first; its prediction is brought back: rho(g)^-1 f(g x).
     A function of `seed` and the examples alone: every batch reseeds its own draws.
     """
-    found = []
-    for i, rows in enumerate(sorted_batches(examples.sizes, max(1, EVALUATION_BATCH // copies))):
+    found, batch_size = [], max(1, EVALUATION_BATCH // copies)
+    for i, rows in enumerate(sorted_batches(examples.sizes[:most], batch_size)):
         torch.manual_seed(seed_of(seed, EVALUATION, copies, i))
         batch, target = examples.gather(rows)
-        found.append(task.error(model.predict(batch, copies), target))
-    return torch.cat(found)
+        found.append((predict_moved(model, batch, element, copies), target))
+    predictions, targets = zip(*found, strict=True)
+    return torch.cat(predictions), torch.cat(targets)
+
+
+def predict_moved(
+    model: AveragedModel, batch: Any, element: Float[Tensor, "n n"] | None, copies: int
+) -> Tensor:
+    """rho(g)^-1 f(g x) for one g and every example; f(x) without a g."""
+    if element is None:
+        return model.predict(batch, copies)
+    action, elements = model.augmentation.action, element.expand(len(batch), -1, -1)
+    prediction = model.predict(action.act(elements, batch), copies)
+    return action.act_on_output(elements.to(prediction.dtype), prediction)
+
+
+def errors(
+    model: AveragedModel,
+    task: Task,
+    examples: Examples,
+    *,
+    copies: int = 1,
+    most: int | None = None,
+    seed: int = 0,
+    element: Float[Tensor, "n n"] | None = None,
+) -> Float[Tensor, "examples"]:
+    """The error of every example in `task.unit`; arguments as `predictions_and_targets`."""
+    return task.error(
+        *predictions_and_targets(
+            model, examples, copies=copies, most=most, seed=seed, element=element
+        )
+    )
 
 
 def mean_error(
@@ -81,3 +121,88 @@ def invariance_error(
         back = action.act_on_output(elements.double(), model.predict(moved, copies))
         variances.append(back.unflatten(0, (rotations, len(rows))).var(0).flatten())
     return float(torch.cat(variances).mean().sqrt())
+
+
+def error_along_orbit(
+    model: AveragedModel,
+    task: Task,
+    examples: Examples,
+    generator: str,
+    values: Sequence[float],
+    *,
+    copies: int = 1,
+    most: int = 200,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """The error when every input is moved by exp(value G) and its prediction brought back.
+
+    A model that is symmetric along G has the same error at every value. The model's own draws are
+    the same for every value. Returns `value` [rad, length or 1], `error` and `standard_error` (of
+    the mean over the first `most` examples) in `task.unit`.
+    """
+    group = model.augmentation.distribution.group
+    # The exact exponential, whatever that of the model's own group.
+    direction = group.generators(dtype=torch.float64)[group.names.index(generator)]
+    elements = torch.linalg.matrix_exp(torch.tensor(values)[:, None, None] * direction).float()
+    found = [
+        errors(model, task, examples, copies=copies, most=most, seed=seed, element=element)
+        for element in elements.to(model.scaling.shift.device)
+    ]
+    return {"value": list(values), **_summary(found)}
+
+
+def error_against_copies(
+    model: AveragedModel,
+    task: Task,
+    examples: Examples,
+    *,
+    copies: Sequence[int] = (1, 2, 4, 8, 16),
+    most: int = 200,
+    seed: int = 0,
+) -> dict[str, list[Any]]:
+    """The error of averages over more and more copies, as `copies`, `error`, `standard_error`."""
+    found = [errors(model, task, examples, copies=c, most=most, seed=seed) for c in copies]
+    return {"copies": list(copies), **_summary(found)}
+
+
+def _summary(found: Sequence[Float[Tensor, "examples"]]) -> dict[str, list[float]]:
+    """Mean and its standard error, of each tensor."""
+    return {
+        "error": [float(e.mean()) for e in found],
+        "standard_error": [float(e.std(correction=0) / len(e) ** 0.5) for e in found],
+    }
+
+
+def measure_curves(
+    model: AveragedModel, task: Task, *, copies: int = 8, most: int = 128, seed: int = 0
+) -> dict[str, Any]:
+    """What the page draws of a trained model, as plain numbers, on `most` test examples.
+
+    Errors along the orbit of every generator (one copy, 9 values over its natural range), errors
+    against the number of copies, and predictions averaged over `copies` with their targets.
+    """
+    name, examples = next(iter(task.tests.items()))
+    law = model.augmentation.distribution
+    orbits = {
+        member: error_along_orbit(
+            model,
+            task,
+            examples,
+            member,
+            torch.linspace(-cap, cap, 9).tolist(),
+            most=most,
+            seed=seed,
+        )
+        for member, cap in zip(law.group.names, law.caps.tolist(), strict=True)
+    }
+    predictions, targets = predictions_and_targets(
+        model, examples, copies=copies, most=most, seed=seed
+    )
+    return {
+        "measured_on": f"{len(predictions):,} test examples ({name})",
+        "orbits": orbits,
+        "copies": error_against_copies(model, task, examples, most=most, seed=seed),
+        "predicted": predictions.flatten().tolist(),
+        "true": targets.flatten().tolist(),
+        "averaged_over": copies,
+    }

@@ -302,3 +302,9 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_bytes(path, text.getvalue().encode())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """What `write_history` wrote."""
+    with open(path, newline="") as file:
+        return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]

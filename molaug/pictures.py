@@ -1,12 +1,82 @@
-"""Small vector pictures, written as SVG by hand: no plotting library is needed to run."""
+"""Small vector pictures, written as SVG by hand: no plotting library is needed to run.
+
+Every picture can be read on light and on dark, within a page and alone: attributes hold the light
+colours, for viewers without style sheets, and a style sheet inside the picture the dark ones.
+"""
 
 from __future__ import annotations
 
-import html
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#bb9900", "#777777", "#000000")
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 640, 320, 56, 120, 34, 44
+ON_DARK = ("#7fb2e5", "#ff8a99", "#5fc274", "#e07ab8", "#66ccee", "#e0c04a", "#aaaaaa", "#ffffff")
+# Narrow, so that the text is still readable when a phone shows a picture across its whole screen.
+WIDTH, PLOT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 62, 16, 38, 46
+LEGEND_ROW = 18
+
+_SERIES = "".join(
+    f".chart .s{i}{{stroke:{colour}}}.chart .f{i}{{fill:{colour}}}"
+    for i, colour in enumerate(ON_DARK)
+)
+STYLE = (
+    "<style>@media (prefers-color-scheme:dark){"
+    ".chart text{fill:#dde1e6}.chart .paper{fill:#1b1e24}.chart .grid{stroke:#3a3f48}"
+    f".chart .axis{{stroke:#c5cad3}}.chart .soft{{fill:#2d323b}}{_SERIES}}}</style>"
+)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A labelled axis from `start` to `end`, with texts at some of its values."""
+
+    label: str
+    start: float
+    end: float
+    ticks: Sequence[tuple[float, str]]
+
+    def share(self, value: float) -> float:
+        """Where a value lies, from 0 at the start to 1 at the end."""
+        return (value - self.start) / (self.end - self.start)
+
+
+def even_axis(label: str, low: float, high: float, start: float | None = None) -> Axis:
+    """An axis with about five round ticks that holds low to high; `start` fixes its beginning."""
+    low = low if start is None else start
+    rough = (high - low) / 4 if high > low else max(abs(high), 1.0)
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = power * next(s for s in (1, 2, 2.5, 5, 10) if s * power >= rough * (1 - 1e-9))
+    first, last = math.floor(low / step + 1e-9), math.ceil(max(high / step, low / step + 1) - 1e-9)
+    ticks = [(k * step, f"{k * step:.5g}") for k in range(first, last + 1)]
+    return Axis(label, ticks[0][0], ticks[-1][0], ticks)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Points joined by a line, each with the half-height of its whisker, if any."""
+
+    points: Sequence[tuple[float, float]]
+    errors: Sequence[float] = ()
+
+
+def document(title: str, height: float, body: str) -> str:
+    """A whole SVG document: paper, title and `body`."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {height:g}" '
+        f'font-family="sans-serif" font-size="13" role="img"><title>{escape(title)}</title>{STYLE}'
+        '<rect class="paper" width="100%" height="100%" fill="#ffffff"/>'
+        f"{text(12, 22, title, size=14)}{body}</svg>\n"
+    )
+
+
+def text(x: float, y: float, content: str, *, anchor: str = "start", size: float = 13) -> str:
+    """One line of text, escaped."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size:g}" '
+        f'fill="#222222">{escape(content)}</text>'
+    )
 
 
 def line_chart(
@@ -19,53 +89,97 @@ def line_chart(
     x_start: float = 0.0,
 ) -> str:
     """An SVG document with one line per name over steps x_start, x_start + 1, ..."""
-    count = max(map(len, lines.values()))
-    x_end = x_start + max(count - 1, 1)
+    x_end = x_start + max(max(map(len, lines.values())) - 1, 1)
+    x = Axis(x_label, x_start, x_end, [(x_start, f"{x_start:g}"), (x_end, f"{x_end:g}")])
+    heights = [y_max * k / 4 for k in range(5)]
+    y = Axis(y_label, 0.0, y_max, [(height, f"{height:.3g}") for height in heights])
+    series = {
+        name: Series([(x_start + i, value) for i, value in enumerate(values)])
+        for name, values in lines.items()
+    }
+    return curve_chart(title, x, y, series)
 
-    def place(i: int, y: float) -> str:
-        x = LEFT + i / max(count - 1, 1) * (WIDTH - LEFT - RIGHT)
-        return f"{x:.1f},{_height(y, y_max):.1f}"
 
-    parts = [_frame(title, x_label, y_label, y_max, x_start, x_end)]
-    for number, (name, values) in enumerate(lines.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        points = " ".join(place(i, y) for i, y in enumerate(values))
-        dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
+def curve_chart(title: str, x: Axis, y: Axis, series: Mapping[str, Series]) -> str:
+    """An SVG document with one line per name, and a legend below."""
+    parts = [_axes(x, y)]
+    for number, one in enumerate(series.values()):
+        points = " ".join("{:.1f},{:.1f}".format(*_place(x, y, *point)) for point in one.points)
+        parts.append(f'<polyline fill="none" {stroke(number)} points="{points}"/>')
+        parts.append(_whiskers(x, y, one, number))
+    rows = math.ceil(len(series) / _columns(list(series)))
+    return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + _legend(list(series)))
+
+
+def scatter_chart(title: str, x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> str:
+    """An SVG document with a dot per point and the line on which both are equal."""
+    places = (_place(x, y, *point) for point in points)
+    dots = "".join(f"M{left:.1f} {height:.1f}h0" for left, height in places)
+    start, end = max(x.start, y.start), min(x.end, y.end)
+    (x1, y1), (x2, y2) = (_place(x, y, end_point, end_point) for end_point in (start, end))
+    body = (
+        f'{_axes(x, y)}<path {stroke(0, 4)} stroke-linecap="round" stroke-opacity="0.55" '
+        f'd="{dots}"/><line {stroke(1, 1.5)} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" '
+        f'y2="{y2:.1f}"/>{_legend(["one example", "prediction = truth"])}'
+    )
+    return document(title, PLOT + 8 + LEGEND_ROW, body)
+
+
+def _place(x: Axis, y: Axis, value: float, height: float) -> tuple[float, float]:
+    """The point of the picture for a value and a height."""
+    left = LEFT + x.share(value) * (WIDTH - LEFT - RIGHT)
+    return left, PLOT - BOTTOM - y.share(height) * (PLOT - TOP - BOTTOM)
+
+
+def stroke(number: int, width: float = 2) -> str:
+    """The look of a series: colours in turn, then the same ones dashed."""
+    index = number % len(COLOURS)
+    dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
+    return f'class="s{index}" stroke="{COLOURS[index]}" stroke-width="{width:g}"{dash}'
+
+
+def _whiskers(x: Axis, y: Axis, one: Series, number: int) -> str:
+    path = []
+    for (value, height), error in zip(one.points, one.errors, strict=False):
+        left, low = _place(x, y, value, max(height - error, y.start))
+        high = _place(x, y, value, min(height + error, y.end))[1]
+        path.append(f"M{left:.1f} {low:.1f}V{high:.1f}")
+    return f'<path fill="none" {stroke(number, 1)} d="{"".join(path)}"/>' if path else ""
+
+
+def _columns(names: Sequence[str]) -> int:
+    """Of the legend: two, or one if a name is long."""
+    return 2 if max(map(len, names)) <= 20 else 1
+
+
+def _legend(names: Sequence[str]) -> str:
+    """Below the axes."""
+    parts, columns = [], _columns(names)
+    for number, name in enumerate(names):
+        x = 12 + (WIDTH - 20) / 2 * (number % columns)
+        y = PLOT + LEGEND_ROW * (number // columns) + 4
+        line = f'<line {stroke(number, 3)} x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}"/>'
+        parts.append(line + text(x + 24, y + 4, name))
+    return "".join(parts)
+
+
+def _axes(x: Axis, y: Axis) -> str:
+    """Horizontal lines at the ticks, both axes' texts and labels."""
+    right, floor = WIDTH - RIGHT, PLOT - BOTTOM
+    parts = []
+    for value, label in y.ticks:
+        height = _place(x, y, x.start, value)[1]
         parts.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2"{dash} points="{points}"/>'
-            f'<text x="{WIDTH - RIGHT + 26}" y="{TOP + 12 + 16 * number}">'
-            f"{html.escape(name)}</text>"
-            f'<line x1="{WIDTH - RIGHT + 6}" x2="{WIDTH - RIGHT + 22}" y1="{TOP + 8 + 16 * number}"'
-            f' y2="{TOP + 8 + 16 * number}" stroke="{colour}" stroke-width="3"{dash}/>'
+            f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{height:.1f}" y2="{height:.1f}" '
+            f'stroke="#ddd"/>{text(LEFT - 6, height + 4, label, anchor="end")}'
         )
-    return "".join(parts) + "</svg>\n"
-
-
-def _height(y: float, y_max: float) -> float:
-    return HEIGHT - BOTTOM - y / y_max * (HEIGHT - TOP - BOTTOM)
-
-
-def _frame(
-    title: str, x_label: str, y_label: str, y_max: float, x_start: float, x_end: float
-) -> str:
-    """The opening of the document: background, title, axes with their labels and ticks."""
-    right, floor = WIDTH - RIGHT, HEIGHT - BOTTOM
-    ticks = "".join(
-        f'<line x1="{LEFT}" x2="{right}" y1="{_height(y, y_max):.1f}" y2="{_height(y, y_max):.1f}"'
-        f' stroke="#ddd"/><text x="{LEFT - 6}" y="{_height(y, y_max) + 4:.1f}"'
-        f' text-anchor="end">{y:.3g}</text>'
-        for y in (y_max * k / 4 for k in range(5))
+    parts.append(
+        f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}" stroke="#333"/>'
     )
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-        'font-family="sans-serif" font-size="12" role="img">'
-        f'<title>{html.escape(title)}</title><rect width="100%" height="100%" fill="white"/>'
-        f'<text x="{LEFT}" y="20" font-size="14">{html.escape(title)}</text>{ticks}'
-        f'<line x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}" stroke="#333"/>'
-        f'<text x="{LEFT}" y="{floor + 16}">{x_start:g}</text>'
-        f'<text x="{right}" y="{floor + 16}" text-anchor="end">{x_end:g}</text>'
-        f'<text x="{(LEFT + right) / 2}" y="{HEIGHT - 10}" text-anchor="middle">'
-        f"{html.escape(x_label)}</text>"
-        f'<text transform="translate(14 {(TOP + floor) / 2}) rotate(-90)" text-anchor="middle">'
-        f"{html.escape(y_label)}</text>"
-    )
+    for value, label in x.ticks:
+        left = _place(x, y, value, y.start)[0]
+        parts.append(text(left, floor + 16, label, anchor="middle"))
+    parts.append(text((LEFT + right) / 2, PLOT - 12, x.label, anchor="middle"))
+    middle = text(0, 0, y.label, anchor="middle")
+    parts.append(f'<g transform="translate(14 {(TOP + floor) / 2}) rotate(-90)">{middle}</g>')
+    return "".join(parts)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    config = parse(sys.argv[1:] if arguments is None else list(arguments), CONFIGS)
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    config = parse(arguments, CONFIGS)
     # Threads that wait for each other by spinning lose a factor of twenty when another program
     # needs the same cores; has to be said before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     write_json(folder / "comparison.json", {"rows": rows})
     out.print(comparison_table(rows, describe(config, rows)))
     out.print(show_widths(rows), highlight=False, soft_wrap=True)
+    page = write_report(folder, config, rows, arguments)
+    out.print(f"The report, with pictures: {page}", highlight=False, soft_wrap=True)
     out.print(f"All of it is in {folder}; the same command continues or shows it again.")
     return 0
 
@@ -70,6 +73,11 @@ def runs(config: QM9Config) -> list[tuple[str, str, int]]:
     """The grid: (symmetry, network, seed)."""
     seeds = range(config.seed, config.seed + config.seeds)
     return [(s, n, k) for k in seeds for n in config.network for s in config.symmetry]
+
+
+def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
+    """Where one cell of the grid lives."""
+    return folder / f"{symmetry}-{network}-{seed}"
 
 
 def claim_folder(folder: Path, config: QM9Config) -> None:
@@ -107,14 +115,15 @@ def train_one(
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import save_weights
-    from .evaluate import measure
+    from .evaluate import measure, measure_curves
     from .files import write_json
     from .loop import Trainer, start_fabric
+    from .molecules.pictures import draw_law
     from .molecules.tasks import build_task
     from .objectives import build_objective
     from .report import Monitor, describe_widths, save_widths_picture, versions
 
-    run = folder / f"{symmetry}-{network}-{seed}"
+    run = run_folder(folder, symmetry, network, seed)
     finished = run / "metrics.json"
     if finished.exists():
         row: dict[str, Any] = json.loads(finished.read_text())
@@ -135,6 +144,9 @@ def train_one(
         model = trainer.fit(monitor)
     save_weights(run / "weights.safetensors", model, settings)
     save_widths_picture(run / "widths.svg", label, trainer.progress.history, model, initial)
+    curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
+    drawing = draw_law(model.augmentation, task.tests["canonical"])
+    write_json(run / "curves.json", {**curves, "drawing": drawing})
     row = {
         **identity,
         **measure(model, task, copies=config.test_copies, seed=seed),
@@ -163,6 +175,34 @@ def describe(config: QM9Config, rows: list[dict[str, Any]]) -> str:
         f"QM9 {row['target']} [{row['unit']}]: {row['train_count']:,} training and "
         f"{row['test_count']:,} test molecules of the {config.split} split, {config.frame} frames"
     )
+
+
+def write_report(
+    folder: Path, config: QM9Config, rows: list[dict[str, Any]], arguments: Sequence[str]
+) -> Path:
+    """The page about all runs of the grid; returns its path."""
+    from .loop import read_history
+    from .page import write_page
+    from .report import versions
+
+    cells = [run_folder(folder, *run) for run in runs(config)]
+    page = folder / "report.html"
+    write_page(
+        page,
+        rows,
+        [read_curves(cell / "curves.json") for cell in cells],
+        [read_history(cell / "history.csv") for cell in cells],
+        command=["python", "-m", "molaug.train", *arguments],
+        versions=versions(),
+        about=describe(config, rows),
+    )
+    return page
+
+
+def read_curves(path: Path) -> dict[str, Any]:
+    """What the page draws of a run; nothing if the run was made before there were pages."""
+    curves: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return curves
 
 
 if __name__ == "__main__":

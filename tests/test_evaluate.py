@@ -10,7 +10,16 @@ from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
 from molaug.compat import build_compat
 from molaug.distributions import Haar, Identity
-from molaug.evaluate import errors, invariance_error, mean_error, measure
+from molaug.evaluate import (
+    error_against_copies,
+    error_along_orbit,
+    errors,
+    invariance_error,
+    mean_error,
+    measure,
+    measure_curves,
+    predictions_and_targets,
+)
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
@@ -88,3 +97,51 @@ def test_measure_reports_every_test_set_with_one_and_many_copies():
         *(f"test_mae_{n}{c}" for n in ("canonical", "rotated") for c in ("", "_1_copy")),
     }
     assert found["test_mae_canonical"] == pytest.approx(found["test_mae_canonical_1_copy"])
+
+
+@pytest.mark.parametrize(("output", "generator"), [("scalar", "rx"), ("vector", "rz")])
+def test_error_along_an_orbit_is_level_only_for_a_symmetric_network(output, generator):
+    spread = {}
+    for level in ("distances", "coordinates"):
+        task = build_task(level, output=output)
+        found = error_along_orbit(task.model, task, task.train, generator, [-2.0, 0.0, 2.0])
+        assert found["value"] == [-2.0, 0.0, 2.0]
+        assert found["error"][1] == pytest.approx(mean_error(task.model, task, task.train))
+        spread[level] = np.ptp(found["error"]) / np.mean(found["error"])
+    assert spread["distances"] < 1e-4
+    assert spread["coordinates"] > 10 * spread["distances"]
+
+
+def test_an_orbit_is_exact_even_for_compat():
+    task = build_task("distances", build_compat(SE3()))
+    task.model.augmentation.distribution.parameter.data.fill_(-50.0)  # no widths
+    found = error_along_orbit(task.model, task, task.train, "rx", [0.0, np.pi])
+    assert found["error"][1] == pytest.approx(found["error"][0], rel=1e-4)
+
+
+def test_curves_are_functions_of_their_seed_and_use_as_many_examples_as_asked():
+    task = build_task(law=Haar(SE3(), 3.0))
+    first = measure_curves(task.model, task, copies=2, most=12, seed=1)
+    torch.rand(7)
+    assert measure_curves(task.model, task, copies=2, most=12, seed=1) == first
+    assert measure_curves(task.model, task, copies=2, most=12, seed=2) != first
+    assert len(first["true"]) == len(first["predicted"]) == 12
+    assert set(first["orbits"]) == set(SE3().names)
+    assert first["orbits"]["tx"]["value"][-1] == SE3().members[3].cap
+
+
+def test_errors_against_copies_are_those_of_the_evaluation():
+    task = build_task(law=Haar(SE3(), 3.0))
+    found = error_against_copies(task.model, task, task.train, copies=(1, 3), most=40, seed=5)
+    assert found["copies"] == [1, 3]
+    expected = [mean_error(task.model, task, task.train, copies=c, seed=5) for c in (1, 3)]
+    assert found["error"] == pytest.approx(expected)
+    single = errors(task.model, task, task.train, seed=5)
+    assert found["standard_error"][0] == pytest.approx(float(single.std(correction=0)) / 40**0.5)
+
+
+def test_predictions_keep_company_with_their_targets():
+    task = build_task()
+    predictions, targets = predictions_and_targets(task.model, task.train, most=9)
+    expected = task.error(predictions, targets)
+    assert torch.equal(errors(task.model, task, task.train, most=9), expected)

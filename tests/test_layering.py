@@ -30,6 +30,9 @@ BESIDE = {
     "evaluate": {*LINE, "files"},
     "loop": {*LINE, "files", "checkpoint", "evaluate"},
     "report": {*LINE, "files", "pictures", "evaluate", "verdict"},
+    "gauges": {"pictures"},
+    "figures": {*LINE, "evaluate", "report", "pictures", "gauges"},
+    "page": {*LINE, "files", "evaluate", "report", "figures"},
     "options": set(),
     "config": {"options", *NAMES},
     "commandline": {"options"},
@@ -48,7 +51,7 @@ def allowed(module: str) -> set[str]:
         return {*LINE, *DOMAINS, *BESIDE}
     domain, _, name = module.partition(".")
     if domain in DOMAINS:
-        special = {"config", "checkpoint"} if name == "tasks" else set()
+        special = {"tasks": {"config", "checkpoint"}, "pictures": {"pictures"}}.get(name, set())
         return {*LINE, "files", "compat", domain, *special}
     raise LookupError(f"molaug/{module.replace('.', '/')}.py has no place in the layering yet")
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import re
 from xml.etree import ElementTree
 
 import pytest
 
-from molaug.pictures import COLOURS, line_chart
+from molaug.gauges import bar_chart, dial_chart
+from molaug.pictures import COLOURS, Series, curve_chart, even_axis, line_chart, scatter_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -25,6 +28,9 @@ def test_zero_lies_on_the_floor_and_y_max_at_the_top_of_the_axes(y_max):
     heights = [float(axis.get("y1")) for axis in axes]
     left, right = float(axes[0].get("x1")), float(axes[0].get("x2"))
     floor, top = max(heights), min(heights)
+    _, _, width, height = map(float, root.get("viewBox").split())
+    assert 0 < left < right < width
+    assert 0 < top < floor < height
     assert points(root) == [[[left, floor], [(left + right) / 2, (floor + top) / 2], [right, top]]]
 
 
@@ -52,3 +58,50 @@ def test_names_title_and_labels_are_shown():
         ).itertext()
     )
     assert all(word in text for word in ("widths", "epoch", "share", "rx", "1.5"))
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (-7123.0, -4001.0), (0.0, 1e-4), (3.0, 3.0)])
+def test_an_axis_has_round_ticks_and_holds_its_values(low, high):
+    axis = even_axis("x", low, high)
+    assert axis.start <= low <= high <= axis.end
+    assert 2 <= len(axis.ticks) <= 7
+    assert axis.share(axis.start) == 0
+    assert axis.share(axis.end) == 1
+
+
+def test_whiskers_stay_within_the_axes():
+    axis = even_axis("y", 0.0, 1.0)
+    series = {"a": Series([(0.0, 1.0), (1.0, 0.0)], [5.0, 5.0])}
+    root = ElementTree.fromstring(curve_chart("t", axis, axis, series))
+    ends = re.findall(r"M([\d.]+) ([\d.]+)V([\d.]+)", root.find(f"{SVG}path").get("d"))
+    (x1, y1), (x2, y2) = points(root)[0]
+    assert [tuple(map(float, e)) for e in ends] == [(x1, y2, y1), (x2, y2, y1)]
+
+
+def test_scatter_has_a_dot_per_point_and_the_diagonal():
+    axis = even_axis("y", 0.0, 1.0)
+    root = ElementTree.fromstring(scatter_chart("t", axis, axis, [(0.1, 0.2), (0.5, 0.5)]))
+    assert root.find(f"{SVG}path").get("d").count("M") == 2
+
+
+def test_bars_are_as_long_as_their_share():
+    root = ElementTree.fromstring(bar_chart("t", {"rx": (0.1, 0.25, "45"), "ry": (0.1, 1.0, "")}))
+    soft = [float(e.get("width")) for e in root.iter(f"{SVG}rect") if e.get("class") == "soft"]
+    bars = [float(e.get("width")) for e in root.iter(f"{SVG}rect") if e.get("class") == "f0"]
+    assert bars[:2] == pytest.approx([0.25 * soft[0], soft[0]], abs=0.1)
+
+
+@pytest.mark.parametrize("angle", [0.0, 1.0, 2.0, math.pi, 9.0])
+def test_a_dial_spans_its_angle(angle):
+    root = ElementTree.fromstring(dial_chart("t", {"rz": angle}))
+    sectors = list(root.iter(f"{SVG}path"))
+    assert len(sectors) == (angle > 0)
+    for sector in sectors:
+        large, sweep = re.search(r"A\S+ \S+ 0 (\d) (\d)", sector.get("d")).groups()
+        assert (large == "1", sweep) == (angle > math.pi / 2, "1")
+
+
+def test_pictures_alone_and_in_a_page_have_colours_for_the_dark():
+    chart = line_chart("t", "x", "y", {"a": [1.0]}, y_max=1)
+    assert "prefers-color-scheme:dark" in chart
+    assert 'class="paper"' in chart

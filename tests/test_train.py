@@ -57,10 +57,20 @@ def test_run_folder_holds_everything(finished):
     folder, _ = finished
     run = folder / "learned-coordinates-4"
     names = {"run.json", "split.npz", "history.csv", "state.pt", "weights.safetensors"}
-    assert names | {"widths.svg", "metrics.json"} == {path.name for path in run.iterdir()}
+    assert names | {"widths.svg", "curves.json", "metrics.json"} == {
+        path.name for path in run.iterdir()
+    }
     record = json.loads((run / "run.json").read_text())
     assert record["config"]["train_size"] == 96
     assert "torch" in record["versions"]
+
+
+def test_the_report_is_written_beside_the_comparison(finished):
+    folder, _ = finished
+    page = (folder / "report.html").read_text()
+    assert "learned coordinates, seed 4 alone" in page
+    assert "A test molecule as the law moves it" in page
+    assert "--train-size 96" in page
 
 
 def test_a_finished_run_can_be_loaded_and_predicts_in_physical_units(finished):
@@ -76,7 +86,9 @@ def test_the_same_command_again_shows_the_table_without_training(finished, capsy
     folder, arguments = finished
     before = (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns
     assert main([*arguments, "--run-dir", str(folder)]) == 0
-    assert "epoch 2" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "epoch 2" not in shown
+    assert str(folder / "report.html") in shown
     assert (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns == before
 
 
@@ -107,6 +119,7 @@ def outcome(folder: Path) -> tuple[dict[str, bytes], dict[str, object]]:
     run = folder / "learned-coordinates-4"
     weights = {k: v.numpy().tobytes() for k, v in load_file(run / "weights.safetensors").items()}
     metrics = json.loads((run / "metrics.json").read_text())
+    metrics["curves"] = json.loads((run / "curves.json").read_text())
     return weights, {k: v for k, v in metrics.items() if not k.startswith("seconds")}
 
 

@@ -77,6 +77,13 @@ def test_defaults_are_small_and_start_near_unit_scale(network):
         assert built(contracts.random_batch((18,) * 8)).abs().max() < 1
 
 
+def test_e3nn_stays_in_full_precision():
+    network, batch = equivariant("e3nn", "vector"), contracts.random_batch()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = network(batch)
+    assert torch.equal(mixed, network(batch))
+
+
 @pytest.mark.parametrize("level", ["coordinates", "vectors"])
 def test_a_network_without_rotations_is_not_invariant(level):
     network = contracts.awaken(GraphNetwork(level=level, channels=12, layers=2))

@@ -1,0 +1,178 @@
+"""One self-contained page about a comparison: what was learned, and what speaks for it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from .figures import (
+    Run,
+    by_cell,
+    error_figures,
+    in_units,
+    number,
+    training_figures,
+    unit_of,
+    width_section,
+)
+from .files import write_bytes
+from .report import Row
+
+WIDE, NARROW = 0.8, 0.1  # shares of the natural range
+PLURALS = {
+    "rotation": "rotations",
+    "translation": "translations",
+    "shear": "shears",
+    "squeeze": "squeezes",
+}
+
+
+def write_page(
+    path: Path,
+    rows: Sequence[Row],
+    curves: Sequence[Mapping[str, Any]],
+    histories: Sequence[Sequence[Mapping[str, float]]],
+    *,
+    command: Sequence[str],
+    versions: Mapping[str, str],
+    about: str,
+) -> None:
+    """One HTML file without any link to the network.
+
+    rows, curves and histories belong together, one of each per run; see `measure_curves`. `about`
+    says what it was measured on, in a line.
+    """
+    runs = [Run(*parts) for parts in zip(rows, curves, histories, strict=True)]
+    learned = [run for run in runs if run.is_learned]
+    body = [
+        f"<h1>What was learned about symmetry</h1><p>{escape(about)}.</p>",
+        *(f'<p class="lead">{escape(headline(cell))}</p>' for cell in by_cell(learned).values()),
+        "" if learned else '<p class="lead">No run had widths to learn.</p>',
+        f'<p class="note">{escape(CAUTION)}</p>',
+        section("Comparison", comparison(runs)),
+        *(width_section(run, is_open=run is learned[0]) for run in learned),
+        section("Errors along the symmetries", error_figures(runs)),
+        section("Predictions and training", training_figures(runs)),
+        section("How it was made", provenance(command, versions)),
+    ]
+    write_bytes(path, PAGE.format(style=STYLE, body="\n".join(body)).encode())
+
+
+CAUTION = (
+    "Wide: at least 80 % of the natural range. Narrow: at most 10 %. This reads the widths and "
+    "nothing else: it is no statistical test, one seed says little, and data that are already "
+    "moved at random leave a width undecided. The errors along the symmetries are the check."
+)
+
+
+def headline(runs: Sequence[Run]) -> str:
+    """What became of the widths of one symmetry and network, in words, over all its seeds."""
+    first, seeds = runs[0], len(runs)
+    outcomes = {name: outcome(runs, name) for name in first.widths}
+    clauses = []
+    for kind in dict.fromkeys(w["kind"] for w in first.widths.values()):
+        for result in ("wide", "partly open", "narrow"):
+            names = [n for n, w in first.widths.items() if w["kind"] == kind]
+            names = [name for name in names if outcomes[name] == result]
+            clauses += [clause(runs, kind, names, result)] if names else []
+    about = f"seed {first.row['seed']} alone" if seeds == 1 else f"{seeds} seeds"
+    return f"{first.cell}, {about}: {'; '.join(clauses)}."
+
+
+def outcome(runs: Sequence[Run], name: str) -> str:
+    """Wide, narrow or partly open, from the share of the natural range, averaged over seeds."""
+    shares = [run.widths[name]["learned"] / run.widths[name]["cap"] for run in runs]
+    share = sum(shares) / len(shares)
+    return "wide" if share >= WIDE else "narrow" if share <= NARROW else "partly open"
+
+
+def clause(runs: Sequence[Run], kind: str, names: Sequence[str], result: str) -> str:
+    """Such as `rotations rx, ry are wide (±168 to ±171 of ±180 degrees)`."""
+    shown = [in_units(run.widths[name]["learned"], kind) for run in runs for name in names]
+    low, high = (f"±{number(value)}" for value in (min(shown), max(shown)))
+    between = low if low == high else f"{low} to {high}"
+    cap = number(in_units(runs[0].widths[names[0]]["cap"], kind))
+    reach = f"{between} of ±{cap} {unit_of(kind)}".rstrip()
+    subject = (
+        f"{PLURALS.get(kind, kind)} {', '.join(names)} are"
+        if len(names) > 1
+        else f"{names[0] if names[0] == kind else f'{kind} {names[0]}'} is"
+    )
+    return f"{subject} {result} ({reach})"
+
+
+def comparison(runs: Sequence[Run]) -> str:
+    """The table, in a box of its own that scrolls."""
+    unit, copies = runs[0].row["unit"], runs[0].row["copies"]
+    columns = {
+        f"canonical, 1 copy [{unit}]": "test_mae_canonical_1_copy",
+        f"canonical, {copies} copies [{unit}]": "test_mae_canonical",
+        f"rotated, 1 copy [{unit}]": "test_mae_rotated_1_copy",
+        f"rotated, {copies} copies [{unit}]": "test_mae_rotated",
+        f"invariance error [{unit}]": "invariance_error",
+        "parameters": "parameters",
+        "seconds per epoch": "seconds_per_epoch",
+    }
+    head = "".join(f"<th>{escape(name)}</th>" for name in ("run", *columns))
+    lines = (
+        f"<tr><th>{escape(run.name)}</th>"
+        + "".join(f"<td>{cell_text(run.row[key])}</td>" for key in columns.values())
+        + "</tr>"
+        for run in runs
+    )
+    return (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
+        '</table></div><p class="note">Mean absolute errors on the test examples as they are '
+        f"(canonical) and each rotated once at random, averaged over 1 or {copies} copies of the "
+        "input. Invariance error: standard deviation of a prediction over random rotations.</p>"
+    )
+
+
+def cell_text(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>"
+
+
+def provenance(command: Sequence[str], versions: Mapping[str, str]) -> str:
+    """The exact command, and the versions of what computed."""
+    items = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f'<pre class="scroll">{escape(shlex.join(command))}</pre><p>{escape(items)}</p>'
+
+
+STYLE = """
+:root{color-scheme:light dark;--paper:#f6f7f9;--card:#ffffff;--ink:#222222;--soft:#5a6270;
+--line:#d9dde3}
+@media (prefers-color-scheme:dark){:root{--paper:#121418;--card:#1b1e24;--ink:#dde1e6;
+--soft:#a3abb8;--line:#343a44}}
+*{box-sizing:border-box}
+body{margin:0 auto;padding:16px;max-width:1180px;background:var(--paper);color:var(--ink);
+font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.5rem;line-height:1.25;margin:.5rem 0}h2,summary{font-size:1.15rem;font-weight:600}
+h2{margin:2rem 0 .5rem}summary{margin:2rem 0 .5rem;cursor:pointer}
+p{max-width:46rem}.lead{font-size:1.1rem;padding-left:.75rem;border-left:4px solid #4477aa}
+.note,figcaption{color:var(--soft);font-size:.875rem}
+.scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
+pre.scroll{padding:12px;font-size:.85rem}
+table{border-collapse:collapse;font-size:.875rem;width:100%}
+th,td{padding:8px 12px;text-align:right;border-bottom:1px solid var(--line);vertical-align:bottom;
+font-variant-numeric:tabular-nums}
+th:first-child{text-align:left;white-space:nowrap}tbody th{font-weight:400}
+thead th{min-width:6.5rem}tbody tr:last-child>*{border-bottom:0}
+.grid{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr))}
+figure{margin:0;padding:8px;background:var(--card);border:1px solid var(--line);border-radius:8px;
+max-width:560px}
+figure svg{display:block;width:100%;height:auto}figcaption{padding:4px 8px}
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"/>
+<meta name="viewport" content="width=device-width, initial-scale=1"/>
+<title>molaug: what was learned about symmetry</title><style>{style}</style></head>
+<body>{body}</body></html>
+"""
