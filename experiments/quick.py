@@ -64,10 +64,10 @@ def table() -> str:
 
 
 def write_readme() -> None:
-    start, end = "<!-- quick: begin -->\n", "\n<!-- quick: end -->"
+    start, end = "<!-- quick: begin -->\n", "<!-- quick: end -->"
     before, _, rest = README.read_text().partition(start)
     after = rest.partition(end)[2]
-    README.write_text(before + start + table() + end + after)
+    README.write_text(before + start + table() + "\n" + end + after)
 
 
 if __name__ == "__main__":
