@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from .augmentation import Augmentation
@@ -28,7 +28,7 @@ def predictions_and_targets(
     most: int | None = None,
     seed: int = 0,
     element: Float[Tensor, "n n"] | None = None,
-) -> tuple[Float[Tensor, "examples *output"], Float[Tensor, "examples *output"]]:
+) -> tuple[Float[Tensor, "examples *output"], Shaped[Tensor, "examples *target"]]:
     """Both in physical units, of the first `most` examples (default all), in no particular order.
 
     element: moves every input first; its prediction is brought back: rho(g)^-1 f(g x).
