@@ -40,7 +40,8 @@ def load_state(path: Path) -> dict[str, Any]:
 
 def save_weights(path: Path, model: nn.Module, configuration: Mapping[str, Any]) -> None:
     """Weights and buffers as safetensors, the configuration as JSON in the header."""
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
+    # Cloned, because a module that is registered under two names would share its memory.
+    tensors = {name: value.clone().contiguous() for name, value in model.state_dict().items()}
     write_bytes(path, save(tensors, {"configuration": json.dumps(configuration)}))
 
 

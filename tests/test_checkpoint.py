@@ -70,3 +70,13 @@ def test_a_surplus_or_missing_tensor_is_refused(tmp_path, saved, loaded):
     save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=saved), {})
     with pytest.raises(RuntimeError, match="bias"):
         load_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=loaded))
+
+
+def test_a_module_under_two_names_is_saved(tmp_path):
+    """As in PyTorch Geometric's SchNet."""
+    shared = nn.Linear(2, 2)
+    model = nn.ModuleDict({"one": shared, "other": shared})
+    save_weights(tmp_path / "w.safetensors", model, {})
+    fresh = nn.Linear(2, 2)
+    load_weights(tmp_path / "w.safetensors", nn.ModuleDict({"one": fresh, "other": fresh}))
+    assert torch.equal(fresh.weight, shared.weight)

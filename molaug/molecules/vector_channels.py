@@ -62,7 +62,7 @@ def assemble(
     """What the atoms say to one prediction per molecule, a sum over atoms in units of 18 of them.
 
     With x_i the position about the centroid, a multipole expansion whose terms the network gives
-    (as PaiNN predicts dipoles and polarizabilities, Schuett et al. 2021, eqs. 12 and 13):
+    (as PaiNN predicts dipoles and polarizabilities, Schuett et al. 2021, arXiv:2102.03150):
 
         scalar: sum_i q_i        vector: sum_i q_i x_i + v_i
         tensor: sum_i symmetric traceless part of q_i x_i x_i^t + v_i x_i^t + T_i
@@ -89,8 +89,9 @@ class VectorLayer(nn.Module):
 
         [d, e, f]_i = mlp(s_i, |V v_i|),     s_i += d_i + e_i <U v_i, V v_i>,     v_i += f_i U v_i
 
-    These are those of PaiNN (Schuett et al. 2021, eqs. 7 to 10) but for the filters: there they
-    are diagonal, here low-rank (a, b and c have few channels), which costs less and learns faster.
+    These are the message and the update of PaiNN (arXiv:2102.03150) but for the filters: there
+    they are diagonal, here low-rank (a, b and c have few channels), which is cheaper and learns
+    faster.
     """
 
     def __init__(self, channels: int, sent: int, basis: int) -> None:
