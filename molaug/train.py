@@ -24,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     config = parse(arguments, CONFIGS)
-    # Threads that wait for each other by spinning lose a factor of twenty when another program
-    # needs the same cores; has to be said before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Threads that wait for each other by spinning for long lose a factor of twenty when another
+    # program needs the same cores; not spinning at all loses the second core. A short spin, which
+    # has to be said before torch is loaded, costs little of either.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Only now, so that --help and a mistyped option answer at once.
     from .files import write_json
     from .loop import NotFinite
