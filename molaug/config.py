@@ -87,7 +87,7 @@ class QM9Config(Config):
         0.05, "width at the start, as a share of its cap", "symmetry", above=0, below=1
     )
     width_rate: float = option(
-        0.01, "learning rate of the logarithm of a width", "symmetry", at_least=0
+        40.0, "learning rate of a width's logarithm, summed over a run", "symmetry", at_least=0
     )
     freeze: float = option(
         1 / 3, "share of training before widths move", "symmetry", at_least=0, below=1

@@ -23,13 +23,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 Kind = Literal["rotation", "translation", "shear", "squeeze", "scale"]
-CAPS: dict[Kind, float] = {
-    "rotation": math.pi,
-    "translation": 5.0,
-    "shear": 1.0,
-    "squeeze": 1.0,
-    "scale": 1.0,
-}
 UNITS: dict[Kind, str] = {
     "rotation": "rad",
     "translation": "length",
@@ -41,17 +34,16 @@ UNITS: dict[Kind, str] = {
 
 @dataclass(frozen=True)
 class Generator:
-    """One direction of a Lie algebra."""
+    """One direction of a Lie algebra.
+
+    cap: the natural range of its coefficient: pi for a rotation, 1 for a shear, squeeze or scale (a
+    factor e) and for a translation of the plane (half an image), 5 (Angstrom) for one of space.
+    """
 
     name: str
     kind: Kind
     entries: tuple[tuple[int, int, float], ...]  # (row, column, value) of the homogeneous matrix
-
-    @property
-    def cap(self) -> float:
-        """The natural range of its coefficient: pi for a rotation, 5 (Angstrom) for a translation,
-        1 for a shear, squeeze or scale (a factor e)."""
-        return CAPS[self.kind]
+    cap: float = 1.0
 
 
 _CPU = torch.device("cpu")
@@ -164,7 +156,7 @@ def _exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n 
     return identity + rest
 
 
-_R = Generator("r", "rotation", ((0, 1, -1.0), (1, 0, 1.0)))
+_R = Generator("r", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi)
 _TX = Generator("tx", "translation", ((0, 2, 1.0),))
 _TY = Generator("ty", "translation", ((1, 2, 1.0),))
 
@@ -253,12 +245,12 @@ def _exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _ROTATIONS = (
-    Generator("rx", "rotation", ((1, 2, -1.0), (2, 1, 1.0))),
-    Generator("ry", "rotation", ((0, 2, 1.0), (2, 0, -1.0))),
-    Generator("rz", "rotation", ((0, 1, -1.0), (1, 0, 1.0))),
+    Generator("rx", "rotation", ((1, 2, -1.0), (2, 1, 1.0)), math.pi),
+    Generator("ry", "rotation", ((0, 2, 1.0), (2, 0, -1.0)), math.pi),
+    Generator("rz", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi),
 )
 _TRANSLATIONS = tuple(
-    Generator(name, "translation", ((axis, 3, 1.0),))
+    Generator(name, "translation", ((axis, 3, 1.0),), 5.0)
     for axis, name in enumerate(("tx", "ty", "tz"))
 )
 _STRETCHES = (

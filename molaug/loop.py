@@ -35,7 +35,11 @@ from .task import Task, draw_batches, seed_of
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train. Rates are per step at their peak; `freeze` and `warmup` are shares of a run."""
+    """How to train. `rate` is per step at its peak; `freeze` and `warmup` are shares of a run.
+
+    width_rate: learning rate of the logarithm of a width, summed over the steps of a run, so that
+    widths move as far in a short run as in a long one.
+    """
 
     epochs: int
     batch_size: int
@@ -85,14 +89,24 @@ def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:
     return {"widths": widths, "matrices": matrices, "rest": rest}
 
 
-def build_optimizers(model: AveragedModel, recipe: Recipe) -> list[torch.optim.Optimizer]:
+def build_optimizers(
+    model: AveragedModel, recipe: Recipe, steps: int
+) -> list[torch.optim.Optimizer]:
     """Muon (Jordan et al. 2024, with the update scaled to AdamW's size, Liu et al. 2025) for the
-    matrices or AdamW for everything; widths have their own rate and no decay."""
+    matrices or AdamW for everything; widths have their own rate and no decay.
+
+    steps: of the whole run.
+    """
     parts = split_parameters(model)
     decay, rate = recipe.weight_decay, recipe.rate
     adam = [
         {"params": parts["rest"], "lr": rate, "weight_decay": decay, "role": "network"},
-        {"params": parts["widths"], "lr": recipe.width_rate, "weight_decay": 0.0, "role": "widths"},
+        {
+            "params": parts["widths"],
+            "lr": recipe.width_rate / steps,
+            "weight_decay": 0.0,
+            "role": "widths",
+        },
     ]
     optimizers: list[torch.optim.Optimizer] = []
     if recipe.optimizer == "muon" and parts["matrices"]:
@@ -154,12 +168,12 @@ class Trainer:
         self.task, self.objective, self.recipe, self.folder = task, objective, recipe, folder
         self.fabric = fabric
         self.averaged = copy.deepcopy(task.model)
-        self.plain_optimizers = build_optimizers(task.model, recipe)
+        self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
+        self.total = self.steps_per_epoch * recipe.epochs
+        self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
         self.model, *self.optimizers = fabric.setup(task.model, *self.plain_optimizers)
         self.averaged.to(fabric.device)
         self.progress = Progress()
-        self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
-        self.total = self.steps_per_epoch * recipe.epochs
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
         self.signal: int | None = None
         if self.state_file.exists():

@@ -37,7 +37,7 @@ RECIPE = Recipe(
     epochs=3,
     batch_size=16,
     rate=0.01,
-    width_rate=0.01,
+    width_rate=0.12,
     weight_decay=0.01,
     clip=1.0,
     averaging=0.9,
@@ -168,7 +168,7 @@ def test_history_has_one_row_per_epoch(tmp_path):
 
 def test_every_parameter_is_in_one_group_and_widths_have_no_decay():
     model = build_task().model
-    groups = [g for o in build_optimizers(model, RECIPE) for g in o.param_groups]
+    groups = [g for o in build_optimizers(model, RECIPE, 12) for g in o.param_groups]
     ids = [id(p) for group in groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in model.parameters())
     widths = [g for g in groups if g["role"] == "widths"]
@@ -179,7 +179,7 @@ def test_every_parameter_is_in_one_group_and_widths_have_no_decay():
 def test_adamw_can_take_the_matrices_too():
     model = build_task().model
     recipe = Recipe(**{**vars(RECIPE), "optimizer": "adamw"})
-    (only,) = build_optimizers(model, recipe)
+    (only,) = build_optimizers(model, recipe, 12)
     assert sum(len(g["params"]) for g in only.param_groups) == len(list(model.parameters()))
     assert split_parameters(model)["matrices"]
 

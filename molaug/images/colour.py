@@ -19,10 +19,6 @@ _AXES = range(3)
 _TURN = tuple((i, j, (-1) ** ((j - i) % 3) / math.sqrt(3)) for i in _AXES for j in _AXES if i != j)
 _CHROMA = tuple((i, j, float(i == j) - 1 / 3) for i in _AXES for j in _AXES)
 
-# Natural ranges, for a law: brightness in units of the pixel values (0 to 1), contrast and
-# saturation as the logarithm of a factor, hue in radian.
-COLOUR_CAPS = {"hue": math.pi, "brightness": 0.5, "contrast": 1.0, "saturation": 1.0}
-
 
 @final
 class Colour(Group):
@@ -41,8 +37,8 @@ class Colour(Group):
 
     dimension = 3
     members = (
-        Generator("hue", "rotation", _TURN),
-        Generator("brightness", "translation", tuple((i, 3, 1.0) for i in _AXES)),
+        Generator("hue", "rotation", _TURN, math.pi),
+        Generator("brightness", "translation", tuple((i, 3, 1.0) for i in _AXES), 0.5),
         Generator(
             "contrast",
             "scale",

@@ -14,7 +14,7 @@ from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
 from molaug.checkpoint import load_weights, read_configuration
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
-from molaug.groups import CAPS, GROUPS, Group
+from molaug.groups import GROUPS, Group
 from molaug.task import Task, absolute_error, absolute_loss
 
 from . import targets as qm9
@@ -106,8 +106,8 @@ def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distri
     if symmetry == "learned":
         return LearnedUniform(group, config.initial_width, config.generators)
     if symmetry == "fixed":
-        has_translations = any(member.kind == "translation" for member in group.members)
-        return Haar(group, CAPS["translation"] if has_translations else 0.0)
+        reach = [member.cap for member in group.members if member.kind == "translation"]
+        return Haar(group, max(reach, default=0.0))
     if symmetry == "none":
         return Identity(group)
     from molaug.compat import build_compat

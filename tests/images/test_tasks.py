@@ -78,7 +78,7 @@ def test_the_shared_loop_trains_on_images(tmp_path):
         epochs=8,
         batch_size=16,
         rate=0.01,
-        width_rate=0.03,
+        width_rate=1.0,
         weight_decay=0.0,
         clip=1.0,
         averaging=0.9,
