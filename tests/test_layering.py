@@ -154,6 +154,10 @@ def test_importing_the_package_loads_nothing_heavy():
     assert "torch" in _loaded("import molaug; molaug.SE3")
 
 
+def test_networks_load_e3nn_only_when_it_is_asked_for():
+    assert "e3nn" not in _loaded("from molaug.molecules import networks")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["qm9", "--help"]])
 def test_help_does_not_load_torch(arguments):
     code = (

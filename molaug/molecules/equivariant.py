@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from .action import Output
 from .batch import MoleculeBatch
-from .networks import ELEMENTS, GaussianBasis
-from .vector_channels import VectorChannelNetwork, assemble, gather, separations
+from .geometry import ELEMENTS, GaussianBasis, assemble, gather, separations
 
 HARMONICS = o3.Irreps("0e + 1o + 2e")  # Y_0, Y_1, Y_2 of a direction
 DIMENSIONS = (1, 3, 5)  # of the three, as integers, which torch.compile can follow
+GAUSSIANS, RADIAL = 16, 8  # of the distance between two atoms, and functions R_k made of them
 
 
 def evenly(multiplicity: int) -> o3.Irreps:
@@ -138,20 +138,12 @@ class E3nnNetwork(nn.Module):
         traceless, l = 2), in standardised units.
     channels, layers: `channels` scalars, half as many vectors, a quarter as many tensors; 48 x 3
         has 7e4 parameters.
-    basis, reach: as many Gaussians of the distance, up to `reach` [Angstrom].
-    radial: radial functions R_k, a perceptron of the Gaussians without bias, so that zero stays
-        zero for pairs that are not connected.
+    reach: of the Gaussians of the distance [Angstrom]. The radial functions R_k are a perceptron of
+        them without bias, so that zero stays zero for pairs that are not connected.
     """
 
     def __init__(
-        self,
-        *,
-        output: Output = "scalar",
-        channels: int = 48,
-        layers: int = 3,
-        basis: int = 16,
-        reach: float = 3.5,
-        radial: int = 8,
+        self, *, output: Output = "scalar", channels: int = 48, layers: int = 3, reach: float = 3.5
     ) -> None:
         super().__init__()
         self.output, self.channels = output, channels
@@ -159,12 +151,13 @@ class E3nnNetwork(nn.Module):
         irreps = o3.Irreps([(channels, "0e"), (half, "1o"), (quarter, "2e")])
         self.higher = irreps[1:].dim  # components that are no scalars
         self.element = nn.Embedding(ELEMENTS, channels)
-        self.basis = GaussianBasis(basis, reach)
-        self.radial = FullyConnectedNet([basis, 2 * basis, radial], nn.functional.silu)
+        self.basis = GaussianBasis(GAUSSIANS, reach)
+        sizes = [GAUSSIANS, 2 * GAUSSIANS, RADIAL]
+        self.radial = FullyConnectedNet(sizes, nn.functional.silu)
         self.harmonics = o3.SphericalHarmonics(HARMONICS, False, normalization="component")
         sent = max(4, channels // 6)
         self.layers = nn.ModuleList(
-            E3nnLayer(irreps, sent=sent, radial=radial, products=quarter) for _ in range(layers)
+            E3nnLayer(irreps, sent=sent, radial=RADIAL, products=quarter) for _ in range(layers)
         )
         self.charge = nn.Sequential(
             nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1)
@@ -183,7 +176,11 @@ class E3nnNetwork(nn.Module):
             for layer in self.layers:
                 h = layer(h, kernels)
             charge = self.charge(h[..., : self.channels]).squeeze(-1)
-            return assemble(self.output, batch, charge, *self._read_out(h))
+            if self.readout is None:
+                return assemble("scalar", batch, charge)
+            vector, tensor = self.readout(h).split([3, 5], -1)
+            tensor = torch.einsum("...m,mab->...ab", tensor, self.matrices)
+            return assemble(self.output, batch, charge, vector, tensor)
 
     def kernels(self, batch: MoleculeBatch) -> list[Tensor]:
         """R_k(r_ij) Y_lm(r_ij), (graphs, nodes, (k, m), nodes), for l = 0, 1, 2: zero unless i and
@@ -193,19 +190,3 @@ class E3nnNetwork(nn.Module):
         harmonics = self.harmonics(direction).transpose(2, 3)
         parts = harmonics.split(DIMENSIONS, 2)
         return [(radial[:, :, :, None] * part[:, :, None]).flatten(2, 3) for part in parts]
-
-    def _read_out(self, h: Tensor) -> tuple[Tensor, Tensor]:
-        """(graphs, nodes, 3) and (graphs, nodes, 3, 3), a vector and a tensor of every atom."""
-        if self.readout is None:
-            zeros = h.new_zeros(*h.shape[:2], 3, 3)
-            return zeros[..., 0], zeros
-        vector, tensor = self.readout(h).split([3, 5], -1)
-        return vector, torch.einsum("...m,mab->...ab", tensor, self.matrices)
-
-
-def build(
-    name: str, *, output: Output = "scalar", channels: int = 48, layers: int = 3
-) -> nn.Module:
-    """`e3nn` or `vector_channels`, by name."""
-    networks = {"e3nn": E3nnNetwork, "vector_channels": VectorChannelNetwork}
-    return networks[name](output=output, channels=channels, layers=layers)

@@ -15,25 +15,12 @@ from torch import Tensor, nn
 
 from .action import Output
 from .batch import MoleculeBatch
+from .geometry import ELEMENTS, TYPICAL_ATOMS, GaussianBasis, assemble, traceless
+from .vector_channels import VectorChannelNetwork
 
 Level = Literal["coordinates", "vectors", "distances"]
 
-ELEMENTS = 119  # nuclear charges 0 (padding) to 118
-COMPONENTS = {"scalar": 1, "vector": 3, "tensor": 9}
-TYPICAL_ATOMS = 18.0  # of a QM9 molecule, so that sums over atoms start near unit scale
-
-
-class GaussianBasis(nn.Module):
-    """exp(-(r - mu_k)^2 / (2 s^2)) with mu_k from 0.6 to `reach` [Angstrom], s their spacing."""
-
-    def __init__(self, count: int, reach: float = 6.0) -> None:
-        super().__init__()
-        self.register_buffer("centres", torch.linspace(0.6, reach, count), persistent=False)
-        self.centres: Tensor
-        self.sharpness = 0.5 * (count / (reach - 0.6)) ** 2
-
-    def forward(self, distance: Float[Tensor, "graphs i j"]) -> Float[Tensor, "graphs i j basis"]:
-        return torch.exp(-self.sharpness * (distance[..., None] - self.centres) ** 2)
+COMPONENTS: dict[Output, int] = {"scalar": 1, "vector": 3, "tensor": 9}
 
 
 class MessageLayer(nn.Module):
@@ -73,9 +60,9 @@ class GraphNetwork(nn.Module):
     """Messages over all pairs of atoms of a dense batch.
 
     level: what the network may see (see the module).
-    output: `scalar` (graphs,), `vector` (graphs, 3) or `tensor` (graphs, 3, 3), in standardised
-        units; a sum over atoms. From `distances`, vectors and tensors are sums of atom positions
-        about their centroid, weighted by what the network says of each atom: equivariant.
+    output: `scalar` (graphs,), `vector` (graphs, 3) or `tensor` (graphs, 3, 3; symmetric and
+        traceless), in standardised units; a sum over atoms. From `distances`, vectors and tensors
+        are the dipole and quadrupole of a charge that the network gives to each atom: equivariant.
     channels, layers: 48 x 3 has 8.4e4 parameters, 256 x 8 has 4.9e6.
     reach: of the message envelope exp(-(r / reach)^2) [Angstrom].
     """
@@ -113,7 +100,10 @@ class GraphNetwork(nn.Module):
         for layer in self.layers:
             h = layer(h, pairs, envelope)
         per_atom = self.readout(self.norm(h)) * batch.mask[..., None]
-        return self._assemble(per_atom, batch)
+        if self.output == "scalar" or self.level == "distances":
+            return assemble(self.output, batch, per_atom.squeeze(-1))
+        total = per_atom.sum(1) / TYPICAL_ATOMS
+        return total if self.output == "vector" else traceless(total.unflatten(-1, (3, 3)))
 
     def embed(self, batch: MoleculeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Atoms (graphs, nodes, channels), pairs (graphs, nodes, nodes, channels), envelope."""
@@ -137,22 +127,7 @@ class GraphNetwork(nn.Module):
         weight = torch.exp(-((distance / self.reach) ** 2))
         return weight * others * present[:, :, None] * present[:, None]
 
-    def _assemble(self, per_atom: Tensor, batch: MoleculeBatch) -> Tensor:
-        """Per-atom components to one prediction per molecule, of the declared output."""
-        if self.output == "scalar":
-            return per_atom.sum(1).squeeze(-1) / TYPICAL_ATOMS
-        if self.level != "distances":
-            shape = (3,) if self.output == "vector" else (3, 3)
-            return per_atom.sum(1).unflatten(-1, shape) / TYPICAL_ATOMS
-        mask = batch.mask[..., None].to(per_atom.dtype)
-        centroid = (batch.positions * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
-        arm = (batch.positions - centroid) * mask
-        if self.output == "vector":
-            return (per_atom * arm).sum(1) / TYPICAL_ATOMS
-        return (per_atom[..., None] * arm[..., :, None] * arm[..., None, :]).sum(1) / TYPICAL_ATOMS
 
-
-HARD_CODED = ("e3nn", "vector_channels")
 PYG = ("schnet", "dimenetpp", "visnet")
 
 
@@ -167,10 +142,12 @@ def build_network(
         return GraphNetwork(
             level=cast(Level, name), output=output, channels=channels, layers=layers
         )
-    if name in HARD_CODED:  # imported only here: e3nn takes seconds
-        from .equivariant import build
+    if name == "vector_channels":
+        return VectorChannelNetwork(output=output, channels=channels, layers=layers)
+    if name == "e3nn":  # imported only here: it takes seconds
+        from .equivariant import E3nnNetwork
 
-        return build(name, output=output, channels=channels, layers=layers)
+        return E3nnNetwork(output=output, channels=channels, layers=layers)
     if name in PYG:
         from .pyg import build_pyg
 

@@ -25,7 +25,7 @@ from torch_geometric.utils import scatter
 
 from .action import Output
 from .batch import MoleculeBatch
-from .networks import TYPICAL_ATOMS
+from .geometry import TYPICAL_ATOMS
 
 SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 

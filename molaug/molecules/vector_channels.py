@@ -1,4 +1,4 @@
-"""An E(3)-equivariant network with scalar and vector channels, and the geometry it shares.
+"""An E(3)-equivariant network with scalar and vector channels.
 
 Everything runs on the dense batch. What an atom sees of its neighbours are *moments*, sums over j
 of a kernel K_k(r_ij) times features of j: one matrix product per molecule. All that follows is per
@@ -8,73 +8,14 @@ atom, so that no tensor of size pairs x channels is ever made.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from .action import Output
 from .batch import MoleculeBatch
-from .networks import ELEMENTS, TYPICAL_ATOMS, GaussianBasis
+from .geometry import ELEMENTS, GaussianBasis, assemble, gather, separations
 
-
-def separations(
-    batch: MoleculeBatch,
-) -> tuple[Float[Tensor, "graphs i j"], Float[Tensor, "graphs i j 3"], Bool[Tensor, "graphs i j"]]:
-    """Distances [Angstrom], unit vectors from i to j, and which pairs are connected.
-
-    Connected are different atoms at different places. All other pairs, among them those with
-    padding, have distance 1 and direction 0, and a gradient of exactly zero.
-    """
-    difference = batch.positions[:, None] - batch.positions[:, :, None]
-    squared = difference.square().sum(-1)
-    connected = batch.mask[:, :, None] & batch.mask[:, None] & (squared > 0)
-    distance = torch.where(connected, squared, 1.0).sqrt()  # chosen before the root, for gradients
-    return distance, difference * (connected / distance)[..., None], connected
-
-
-def gather(
-    kernels: Float[Tensor, "graphs i kernels j"], features: Float[Tensor, "graphs j channels"]
-) -> Float[Tensor, "graphs i kernels channels"]:
-    """Moments of the neighbourhood of every atom: sum_j K_k(r_ij) f_j."""
-    return (kernels.flatten(1, 2) @ features).unflatten(1, kernels.shape[1:3])
-
-
-def arms(batch: MoleculeBatch) -> Float[Tensor, "graphs nodes 3"]:
-    """Positions of the atoms about their centroid [Angstrom], zero where padded."""
-    mask = batch.mask[..., None]
-    centroid = (batch.positions * mask).sum(1, keepdim=True) / mask.sum(1, keepdim=True)
-    return (batch.positions - centroid) * mask
-
-
-def traceless(tensor: Float[Tensor, "*axes 3 3"]) -> Float[Tensor, "*axes 3 3"]:
-    """The symmetric traceless part, (T + T^t) / 2 - tr(T) / 3."""
-    trace = tensor.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
-    identity = torch.eye(3, dtype=tensor.dtype, device=tensor.device)
-    return (tensor + tensor.mT) / 2 - trace / 3 * identity
-
-
-def assemble(
-    output: Output,
-    batch: MoleculeBatch,
-    charge: Float[Tensor, "graphs nodes"],
-    vector: Float[Tensor, "graphs nodes 3"],
-    tensor: Float[Tensor, "graphs nodes 3 3"],
-) -> Float[Tensor, "graphs ..."]:
-    """What the atoms say to one prediction per molecule, a sum over atoms in units of 18 of them.
-
-    With x_i the position about the centroid, a multipole expansion whose terms the network gives
-    (as PaiNN predicts dipoles and polarizabilities, Schuett et al. 2021, arXiv:2102.03150):
-
-        scalar: sum_i q_i        vector: sum_i q_i x_i + v_i
-        tensor: sum_i symmetric traceless part of q_i x_i x_i^t + v_i x_i^t + T_i
-    """
-    mask = batch.mask
-    if output == "scalar":
-        return (charge * mask).sum(1) / TYPICAL_ATOMS
-    arm = arms(batch)
-    if output == "vector":
-        return (charge[..., None] * arm + vector * mask[..., None]).sum(1) / TYPICAL_ATOMS
-    outer = (charge[..., None] * arm + vector)[..., None] * arm[..., None, :]
-    return traceless((outer + tensor * mask[..., None, None]).sum(1)) / TYPICAL_ATOMS
+GAUSSIANS = 16  # of the distance between two atoms
 
 
 class VectorLayer(nn.Module):
@@ -148,25 +89,19 @@ class VectorChannelNetwork(nn.Module):
     output: `scalar` (graphs,), `vector` (graphs, 3) or `tensor` (graphs, 3, 3; symmetric and
         traceless), in standardised units.
     channels, layers: 48 x 3 has 1.3e5 parameters, 128 x 4 has 2e6.
-    basis, reach: as many Gaussians of the distance, up to `reach` [Angstrom]: how far an atom sees
-        in one layer. Short learns faster: HOMO a fifth better at 3 than at 6 after three epochs.
+    reach: of the Gaussians of the distance [Angstrom]: how far an atom sees in one layer. Short
+        learns faster: HOMO a fifth better at 3 than at 6 after three epochs.
     """
 
     def __init__(
-        self,
-        *,
-        output: Output = "scalar",
-        channels: int = 48,
-        layers: int = 3,
-        basis: int = 16,
-        reach: float = 3.5,
+        self, *, output: Output = "scalar", channels: int = 48, layers: int = 3, reach: float = 3.5
     ) -> None:
         super().__init__()
         self.output, self.channels = output, channels
         self.element = nn.Embedding(ELEMENTS, channels)
-        self.basis = GaussianBasis(basis, reach)
+        self.basis = GaussianBasis(GAUSSIANS, reach)
         sent = max(4, channels // 6)
-        self.layers = nn.ModuleList(VectorLayer(channels, sent, basis) for _ in range(layers))
+        self.layers = nn.ModuleList(VectorLayer(channels, sent, GAUSSIANS) for _ in range(layers))
         self.charge = _perceptron(channels, channels, 1)
         if output != "scalar":
             self.vector = nn.Linear(channels, 1, bias=False)
@@ -180,7 +115,10 @@ class VectorChannelNetwork(nn.Module):
         for layer in self.layers:
             s, v = layer(s, v, radial, directed)
         charge = self.charge(s).squeeze(-1)
-        return assemble(self.output, batch, charge, self._vectors(v), self._tensors(v))
+        if self.output == "scalar":
+            return assemble("scalar", batch, charge)
+        vector = self.vector(v).squeeze(-1)
+        return assemble(self.output, batch, charge, vector, self._tensors(v))
 
     def kernels(self, batch: MoleculeBatch) -> tuple[Tensor, Tensor]:
         """e_k(r_ij), (graphs, nodes, basis, nodes), and e_k(r_ij) r_ij / |r_ij|, (graphs, nodes,
@@ -190,13 +128,9 @@ class VectorChannelNetwork(nn.Module):
         directed = direction.transpose(2, 3)[:, :, :, None] * radial[:, :, None]
         return radial, directed.flatten(2, 3)
 
-    def _vectors(self, v: Tensor) -> Tensor:
-        """(graphs, nodes, 3), one vector of every atom."""
-        return v[..., 0] if self.output == "scalar" else self.vector(v).squeeze(-1)
-
-    def _tensors(self, v: Tensor) -> Tensor:
+    def _tensors(self, v: Tensor) -> Tensor | float:
         """(graphs, nodes, 3, 3), a sum of products of two vectors of every atom."""
         if self.output != "tensor":
-            return v.new_zeros(*v.shape[:3], 3)
+            return 0.0
         left, right = self.tensor(v).chunk(2, -1)
         return left @ right.mT

@@ -12,15 +12,10 @@ from e3nn import o3
 from torch import nn
 
 from molaug.molecules.batch import MoleculeBatch
-from molaug.molecules.equivariant import E3nnNetwork, Linear, build, squares
-from molaug.molecules.networks import GraphNetwork
-from molaug.molecules.vector_channels import (
-    VectorChannelNetwork,
-    assemble,
-    gather,
-    separations,
-    traceless,
-)
+from molaug.molecules.equivariant import E3nnNetwork, Linear, squares
+from molaug.molecules.geometry import separations
+from molaug.molecules.networks import GraphNetwork, build_network
+from molaug.molecules.vector_channels import VectorChannelNetwork
 
 KINDS = ("scalar", "vector", "tensor")
 
@@ -35,7 +30,7 @@ def double() -> Iterator[None]:
 
 @cache
 def equivariant(name: str, kind: str) -> nn.Module:
-    return contracts.awaken(build(name, output=kind, channels=12, layers=2))
+    return contracts.awaken(build_network(name, output=kind, channels=12, layers=2))
 
 
 @pytest.mark.parametrize("check", [*contracts.SYMMETRIES, *contracts.CONTRACT])
@@ -161,43 +156,6 @@ def test_a_network_that_predicts_nothing_is_no_evidence():
     nn.init.zeros_(silent.weight)
     with pytest.raises(AssertionError, match="predicts nothing"):
         contracts.check_rotations(silent, "scalar")
-
-
-def test_separations_by_hand():
-    """Two atoms 5 Angstrom apart, a third on top of the first, and padding."""
-    positions = torch.tensor([[[0.0, 0, 0], [3, 0, 4], [0, 0, 0], [0, 0, 0]]])
-    batch = MoleculeBatch(positions, torch.tensor([[1, 6, 8, 0]]))
-    distance, direction, connected = separations(batch)
-    pairs = {(0, 1), (1, 0), (1, 2), (2, 1)}
-    assert {tuple(pair) for pair in connected[0].nonzero().tolist()} == pairs
-    assert distance[0, 0, 1] == 5
-    assert direction[0, 0, 1].tolist() == pytest.approx([0.6, 0, 0.8])
-    assert (direction[~connected] == 0).all()
-
-
-def test_gather_is_the_sum_over_neighbours():
-    kernels, features = torch.randn(2, 4, 3, 4), torch.randn(2, 4, 5)
-    expected = torch.einsum("gikj,gjc->gikc", kernels, features)
-    torch.testing.assert_close(gather(kernels, features), expected)
-
-
-def test_charges_give_multipoles():
-    """Unit charges of opposite sign at +-1 on x: a dipole of 2, and with equal sign a quadrupole
-    diag(4, -2, -2) / 3; both in units of 18 atoms."""
-    positions = torch.tensor([[[6.0, 5, 5], [4, 5, 5], [0, 0, 0]]])
-    batch = MoleculeBatch(positions, torch.tensor([[9, 9, 0]]))
-    nothing = torch.zeros(1, 3, 3)
-    opposite, equal = torch.tensor([[1.0, -1, 7]]), torch.tensor([[1.0, 1, 7]])
-    dipole = assemble("vector", batch, opposite, nothing, nothing[..., None].expand(1, 3, 3, 3))
-    quadrupole = assemble("tensor", batch, equal, nothing, nothing[..., None].expand(1, 3, 3, 3))
-    torch.testing.assert_close(dipole * 18, torch.tensor([[2.0, 0, 0]]))
-    expected = torch.diag(torch.tensor([4.0, -2, -2]) / 3)[None]
-    torch.testing.assert_close(quadrupole * 18, expected)
-
-
-def test_traceless_keeps_what_is_traceless():
-    tensor = traceless(torch.randn(4, 3, 3))
-    torch.testing.assert_close(traceless(tensor), tensor)
 
 
 def test_linear_acts_as_its_weights_say():

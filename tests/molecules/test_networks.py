@@ -115,6 +115,13 @@ def test_it_starts_at_the_same_guess_for_every_atom(level):
     assert torch.allclose(per_atom, per_atom[:1].expand(4), atol=1e-12)
 
 
+@pytest.mark.parametrize("level", LEVELS)
+def test_tensors_are_symmetric_and_traceless(level):
+    found = draw_network(level, "tensor")(contracts.random_batch())
+    assert torch.allclose(found, found.mT)
+    assert found.diagonal(dim1=1, dim2=2).sum(1).abs().max() < contracts.TOLERANCE
+
+
 @pytest.mark.parametrize(("size", "low", "high"), [((48, 3), 5e4, 2e5), ((256, 8), 4e6, 6e6)])
 def test_sizes(size, low, high):
     network = build_network("coordinates", channels=size[0], layers=size[1])
