@@ -16,9 +16,10 @@ Output = Literal["scalar", "vector", "tensor"]
 
 @dataclass(frozen=True)
 class MoleculeAction:
-    """x -> A x + t on every atom; outputs are scalars, vectors or rank-2 tensors.
+    """x -> A x + t on every atom; an output is moved as its declared type says.
 
-    scalar (graphs,): invariant. vector (graphs, 3): A^-1 v. tensor (graphs, 3, 3): A^-1 T A^-T.
+    scalar (graphs,): invariant. vector (graphs, 3): A v. tensor (graphs, 3, 3), symmetric and
+    traceless: A T A^t, which under a rotation is symmetric and traceless again.
     """
 
     output: Output = "scalar"
@@ -32,7 +33,7 @@ class MoleculeAction:
         return MoleculeBatch(moved, batch.charges)
 
     def act_on_output(self, elements: Float[Tensor, "graphs 4 4"], prediction: Tensor) -> Tensor:
-        """Predictions (graphs, ...) for the moved molecules, brought back."""
+        """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""
         if self.output == "scalar":
             return prediction
         inverse = torch.linalg.inv_ex(elements[:, :3, :3]).inverse.to(prediction.dtype)

@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from molaug.molecules.action import Output
     from molaug.molecules.data import MoleculeSet
 
 # The columns of `MoleculeSet.properties`, in the order and the units of the QM9 files:
@@ -40,9 +41,11 @@ class Target:
     """One quantity to predict."""
 
     name: str
-    unit: str  # the unit of published errors: meV, D, bohr^3, bohr^2 or cal/(mol K)
-    kind: Literal["scalar", "vector"]
+    unit: str  # the unit of published errors: meV, D, D A, bohr^3, bohr^2 or cal/(mol K)
+    kind: Output  # how it turns with the molecule
     description: str
+    # The generators under which a prediction, brought back, should stay what it is.
+    symmetries: tuple[str, ...] = ("rx", "ry", "rz", "tx", "ty", "tz")
 
 
 def _scalars(unit: str, **descriptions: str) -> list[Target]:
@@ -76,7 +79,19 @@ _ALL = [
         G_atom="atomisation free energy at 298.15 K",
     ),
     Target("dipole", "D", "vector", "dipole vector of the Mulliken charges, sum of q r"),
-    Target("dipole_z", "D", "scalar", "z component of the Mulliken dipole vector"),
+    Target(
+        "dipole_z",
+        "D",
+        "scalar",
+        "z component of the Mulliken dipole vector",
+        symmetries=("rz", "tx", "ty", "tz"),
+    ),
+    Target(
+        "quadrupole",
+        "D A",
+        "tensor",
+        "traceless quadrupole of the Mulliken charges about the centre of nuclear charge",
+    ),
 ]
 
 TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target in _ALL})
@@ -98,20 +113,23 @@ def target_values(molecules: MoleculeSet, name: str) -> np.ndarray:
     Parameters
     ----------
     molecules : MoleculeSet
-        In the frame the values are wanted in: `dipole` and `dipole_z` turn with the molecules.
+        In the frame the values are wanted in: dipoles and quadrupoles turn with the molecules.
     name : str
         A key of `TARGETS`.
 
     Returns
     -------
-    (graphs,) or, for a vector, (graphs, 3) float64. Total energies (`U0`, `U`, `H`, `G`) are near
-    -1e7 meV, where float32 resolves 1 meV: subtract references before leaving float64.
+    (graphs,), for a vector (graphs, 3), for a tensor (graphs, 3, 3) float64. Total energies (`U0`,
+    `U`, `H`, `G`) are near -1e7 meV, where float32 resolves 1 meV: subtract references before
+    leaving float64.
     """
     target = find_target(name)
     if name == "dipole":
         return mulliken_dipole(molecules)
     if name == "dipole_z":
         return mulliken_dipole(molecules)[:, 2]
+    if name == "quadrupole":
+        return mulliken_quadrupole(molecules)
     quantity, _, atomisation = name.partition("_")
     factor = MEV_PER_HARTREE if target.unit == "meV" else 1.0
     values = factor * np.asarray(molecules.properties[:, PROPERTIES.index(quantity)])
@@ -128,6 +146,27 @@ def mulliken_dipole(molecules: MoleculeSet) -> np.ndarray:
     charges = molecules.mulliken.astype(np.float64)[:, None]
     moments = np.add.reduceat(charges * molecules.positions, molecules.offsets[:-1])
     return DEBYE_PER_ELECTRON_ANGSTROM * moments
+
+
+def mulliken_quadrupole(molecules: MoleculeSet) -> np.ndarray:
+    """Q = sum_a q_a (3 r_a r_a^t - |r_a|^2 I) / 2 of each molecule [D A], (graphs, 3, 3) float64.
+
+    Symmetric and traceless (Buckingham 1959). The molecules are neutral but most have a dipole, so
+    that Q depends on the origin: r is counted from the centre of nuclear charge, sum Z r / sum Z,
+    which moves with the molecule, so that Q does not change under translations.
+    """
+    charges = molecules.mulliken.astype(np.float64)[:, None, None]
+    arm = molecules.positions - np.repeat(charge_centres(molecules), molecules.sizes, axis=0)
+    second = np.add.reduceat(charges * arm[:, :, None] * arm[:, None], molecules.offsets[:-1])
+    trace = np.trace(second, axis1=1, axis2=2)[:, None, None]
+    return DEBYE_PER_ELECTRON_ANGSTROM * (3 * second - trace * np.eye(3)) / 2
+
+
+def charge_centres(molecules: MoleculeSet) -> np.ndarray:
+    """Centres of nuclear charge, sum Z r / sum Z [Angstrom], (graphs, 3) float64."""
+    weights = molecules.charges.astype(np.float64)[:, None]
+    starts = molecules.offsets[:-1]
+    return np.add.reduceat(weights * molecules.positions, starts) / np.add.reduceat(weights, starts)
 
 
 def isolated_atoms(name: str) -> np.ndarray:

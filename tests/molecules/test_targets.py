@@ -30,6 +30,7 @@ METHANE = {
     **{"G": -1102023.0, "Cv": 6.469, "U0_atom": -17172.2, "U_atom": -17286.8},
     **{"H_atom": -17389.7, "G_atom": -16151.9, "dipole_z": 0.0},
 }
+SHAPES = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 UNITS = {"mu": "D", "alpha": "bohr^3", "r2": "bohr^2", "Cv": "cal/(mol K)", "dipole_z": "D"}
 
 
@@ -47,7 +48,7 @@ def test_methane_in_every_unit(sample, name):
 @pytest.mark.parametrize("name", TARGETS)
 def test_shapes_and_finite_float64(sample, name):
     values = target_values(sample, name)
-    assert values.shape == ((1000, 3) if TARGETS[name].kind == "vector" else (1000,))
+    assert values.shape == (1000, *SHAPES[TARGETS[name].kind])
     assert values.dtype == np.float64
     assert np.isfinite(values).all()
 
@@ -56,6 +57,7 @@ def test_an_empty_set_has_no_values(sample):
     nothing = sample.take([])
     assert target_values(nothing, "U0_atom").shape == (0,)
     assert target_values(nothing, "dipole").shape == (0, 3)
+    assert target_values(nothing, "quadrupole").shape == (0, 3, 3)
 
 
 def test_gap_is_lumo_less_homo(sample):
@@ -71,6 +73,49 @@ def test_dipole_of_water_points_from_oxygen_to_the_hydrogens(sample):
     np.testing.assert_allclose(dipole, by_hand, rtol=1e-7)
     assert dipole @ (water.positions[1] + water.positions[2] - 2 * water.positions[0]) > 0
     assert np.linalg.norm(dipole) == pytest.approx(1.8511, abs=0.4)  # the true norm
+
+
+def molecule(charges: list[int], positions: list[list[float]], mulliken: list[float]):
+    """A set of one molecule of which no property is known."""
+    return MoleculeSet(
+        positions=np.array(positions, np.float32),
+        charges=np.array(charges, np.uint8),
+        offsets=np.array([0, len(charges)]),
+        index=np.array([1], np.int32),
+        properties=np.zeros((1, 15)),
+        mulliken=np.array(mulliken, np.float32),
+        smiles=np.array([b"?"]),
+    )
+
+
+def test_quadrupole_of_carbon_dioxide_by_hand():
+    """Oxygens with -0.4 e at 1.16 Angstrom along z: Q_zz = -0.8 * 1.16^2 e A^2 = -5.1706 D A, and
+    half of that, of the other sign, across."""
+    molecules = molecule(
+        [6, 8, 8], [[1, 2, 3], [1, 2, 4.16], [1, 2, 1.84]], mulliken=[0.8, -0.4, -0.4]
+    )
+    expected = np.diag([2.5853, 2.5853, -5.1706])
+    np.testing.assert_allclose(target_values(molecules, "quadrupole")[0], expected, atol=1e-4)
+
+
+def test_quadrupole_is_about_the_centre_of_nuclear_charge():
+    """Hydrogen fluoride, 0.92 Angstrom long: the centre is nine tenths of the way to fluorine, so
+    that Q_zz = 0.4 (0.828^2 - 0.092^2) e A^2 = 0.270848 e A^2."""
+    molecules = molecule([1, 9], [[0, 0, 0], [0, 0, 0.92]], mulliken=[0.4, -0.4])
+    found = target_values(molecules, "quadrupole")[0, 2, 2]
+    assert found == pytest.approx(0.270848 * 4.80320471, abs=1e-5)
+
+
+def test_quadrupole_turns_with_the_frame_and_ignores_translation(sample):
+    turn = np.array([[0.0, -1, 0], [0, 0, -1], [1, 0, 0]], dtype=np.float32)
+    moved = replace(sample, positions=sample.positions @ turn.T + np.float32(2))
+    found = target_values(sample, "quadrupole")
+    expected = turn @ found @ turn.T
+    # Charges are rounded to 1e-6 e, positions to float32.
+    np.testing.assert_allclose(target_values(moved, "quadrupole"), expected, atol=1e-3)
+    np.testing.assert_allclose(np.trace(found, axis1=1, axis2=2), 0, atol=1e-10)
+    np.testing.assert_allclose(found, found.swapaxes(1, 2), atol=1e-10)
+    assert np.abs(found[0]).max() < 1e-2  # methane has none
 
 
 def test_dipole_turns_with_the_frame_and_ignores_translation(sample):
