@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from molaug.molecules.batch import MoleculeBatch
-from molaug.molecules.networks import GraphNetwork, build_network
+from molaug.molecules.networks import GraphNetwork, PairLinear, build_network
 
 LEVELS = ("coordinates", "vectors", "distances")
 KINDS = tuple(contracts.SHAPES)
@@ -89,6 +89,17 @@ def test_mixed_precision_stays_close(level):
     found.float().sum().backward()
     assert (found - exact).abs().max() < 0.1 * exact.abs().max()
     assert all(p.grad.isfinite().all() for p in network.parameters())
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_map_of_pairs_is_a_linear_map(bias):
+    pairs, weights = torch.randn(4, 7, 7, 5, requires_grad=True), PairLinear(5, 6, bias=bias)
+    found = weights(pairs)
+    expected = nn.functional.linear(pairs, weights.weight, weights.bias)
+    torch.testing.assert_close(found, expected)
+    learned = [pairs, *weights.parameters()]
+    ours = torch.autograd.grad(found.sin().sum(), learned)
+    torch.testing.assert_close(ours, torch.autograd.grad(expected.sin().sum(), learned))
 
 
 def test_messages_pass_between_different_atoms_alone():
