@@ -93,6 +93,15 @@ def measure(
     return found
 
 
+def turn_at_random(model: AveragedModel) -> AveragedModel:
+    """The same network under uniform rotations about the origin, in place of its own law."""
+    # Exact rotations, whatever the exponential of the model's own group.
+    group = {2: SO2, 3: SO3}[model.augmentation.distribution.group.dimension]()
+    law = Haar(group).to(model.scaling.shift.device)
+    turned = Augmentation(law, model.augmentation.action)
+    return AveragedModel(model.network, turned, model.scaling, model.reduction)
+
+
 @torch.no_grad()
 def invariance_error(
     model: AveragedModel,
@@ -109,16 +118,13 @@ def invariance_error(
     an equivariant output), as a root mean square over the first `most` examples and components. A
     model that is symmetric by construction scores rounding error.
     """
-    action = model.augmentation.action
-    # Exact rotations, whatever the exponential of the model's own group.
-    group = {2: SO2, 3: SO3}[model.augmentation.distribution.group.dimension]()
-    turn = Augmentation(Haar(group).to(model.scaling.shift.device), action)
+    turn = turn_at_random(model).augmentation
     variances = []
     for i, rows in enumerate(torch.arange(min(most, len(examples))).split(32)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)
         moved, elements = turn(batch, rotations)
-        back = action.act_on_output(elements.double(), model.predict(moved, copies))
+        back = turn.action.act_on_output(elements.double(), model.predict(moved, copies))
         variances.append(back.unflatten(0, (rotations, len(rows))).var(0).flatten())
     return float(torch.cat(variances).mean().sqrt())
 
@@ -199,7 +205,7 @@ def measure_curves(
         model, examples, copies=copies, most=most, seed=seed
     )
     return {
-        "measured_on": f"{len(predictions):,} test examples ({name})",
+        "measured_on": f"{len(predictions):,} test {task.examples} ({name})",
         "orbits": orbits,
         "copies": error_against_copies(model, task, examples, most=most, seed=seed),
         "predicted": predictions.flatten().tolist(),

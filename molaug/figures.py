@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from .gauges import bar_chart, dial_chart
+from .gauges import Bar, bar_chart, dial_chart
 from .pictures import (
     Axis,
     Series,
@@ -84,7 +84,9 @@ def width_section(run: Run, *, is_open: bool) -> str:
         caption = f"Angles about each axis, {measured_in_training(run)}"
         figures.append(figure(dial_chart("How far each rotation opened", rotations), caption))
     if "drawing" in run.curves:
-        caption = f"A test example and copies of it, moved by the law of {run.name}."
+        caption = (
+            f"One of the test {run.row['examples']} and copies, moved by the law of {run.name}."
+        )
         figures.append(figure(run.curves["drawing"], caption))
     state = ' open="open"' if is_open else ""
     title = f"<summary>The learned widths: {escape(run.name)}</summary>"
@@ -92,7 +94,7 @@ def width_section(run: Run, *, is_open: bool) -> str:
 
 
 def measured_in_training(run: Run) -> str:
-    return f"{run.name}, learned on {run.row['train_count']:,} training examples."
+    return f"{run.name}, learned on {run.row['train_count']:,} training {run.row['examples']}."
 
 
 def width_bars(run: Run) -> str:
@@ -100,7 +102,13 @@ def width_bars(run: Run) -> str:
     for name, w in run.widths.items():
         shown = [number(in_units(w[key], w["kind"])) for key in ("learned", "cap")]
         label = f"±{shown[0]} of {shown[1]}{short_unit(w['kind'])}"
-        bars[name] = (*(min(w[key] / w["cap"], 1.0) for key in ("initial", "learned")), label)
+        true = run.row.get("true_widths", {}).get(name)
+        bars[name] = Bar(
+            initial=min(w["initial"] / w["cap"], 1.0),
+            learned=min(w["learned"] / w["cap"], 1.0),
+            true=None if true is None else min(true / w["cap"], 1.0),
+            label=label,
+        )
     return figure(bar_chart("Width of every generator", bars), measured_in_training(run))
 
 
@@ -230,10 +238,9 @@ def learning_figure(runs: Sequence[Run], key: str) -> str:
     x = even_axis(label, 0.0, max(p[0] for one in series.values() for p in one.points), start=0.0)
     y = error_axis(runs[0].row["unit"], series, "validation error")
     chart = curve_chart(f"Learning curves against {key}", x, y, series)
-    count = runs[0].row["train_count"]
-    return figure(
-        chart, f"Validation examples, 1 copy; {count:,} training examples{over_seeds(runs)}."
-    )
+    examples = runs[0].row["examples"]
+    trained = f"{runs[0].row['train_count']:,} training {examples}{over_seeds(runs)}"
+    return figure(chart, f"Validation {examples}, 1 copy; {trained}.")
 
 
 def scatter_figure(run: Run) -> str:

@@ -4,43 +4,64 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .pictures import COLOURS, TOP, WIDTH, document, stroke, text
 
 
-def bar_chart(title: str, bars: Mapping[str, tuple[float, float, str]]) -> str:
-    """An SVG document with a bar per name: (initial, learned) share of its range, and a text."""
+@dataclass(frozen=True)
+class Bar:
+    """A width as a share of its natural range: initial, learned and, where known, true."""
+
+    initial: float
+    learned: float
+    true: float | None
+    label: str
+
+
+def bar_chart(title: str, bars: Mapping[str, Bar]) -> str:
+    """An SVG document with a bar per name."""
     left, right, row = 80.0, WIDTH - 112.0, 26
     parts = []
-    for number, (name, (initial, learned, label)) in enumerate(bars.items()):
+    for number, (name, bar) in enumerate(bars.items()):
         y = TOP + row * number
-        mark = left + initial * (right - left)
         parts.append(
             f"{text(left - 8, y + 13, name, anchor='end')}"
             f'<rect class="soft" fill="#e4e7ec" x="{left}" y="{y}" width="{right - left}" '
             f'height="18"/><rect class="f0" fill="{COLOURS[0]}" x="{left}" y="{y}" '
-            f'width="{max(learned * (right - left), 0.0):.1f}" height="18"/>'
-            f'<line {stroke(1, 3)} x1="{mark:.1f}" x2="{mark:.1f}" y1="{y - 2}" y2="{y + 20}"/>'
-            f"{text(right + 8, y + 13, label)}"
+            f'width="{max(bar.learned * (right - left), 0.0):.1f}" height="18"/>'
+            f"{_mark(INITIAL, left + bar.initial * (right - left), y)}"
+            f"{text(right + 8, y + 13, bar.label)}"
         )
+        if bar.true is not None:
+            parts.append(_mark(TRUE, left + bar.true * (right - left), y))
     floor = TOP + row * len(bars)
     parts += [
         text(left + share * (right - left), floor + 12, f"{share:.0%}", anchor="middle")
         for share in (0, 0.5, 1)
     ]
     parts.append(text((left + right) / 2, floor + 30, "share of natural range", anchor="middle"))
-    parts.append(_bar_legend(12, floor + 42))
+    is_known = any(bar.true is not None for bar in bars.values())
+    parts.append(_bar_legend(12, floor + 42, is_known=is_known))
     return document(title, floor + 66, "".join(parts))
 
 
-def _bar_legend(x: float, y: float) -> str:
+INITIAL, TRUE = 1, 2  # their colours
+
+
+def _mark(colour: int, x: float, y: float) -> str:
+    """An upright line across a bar whose top is at y."""
+    return f'<line {stroke(colour, 3)} x1="{x:.1f}" x2="{x:.1f}" y1="{y - 2}" y2="{y + 20}"/>'
+
+
+def _bar_legend(x: float, y: float, *, is_known: bool) -> str:
+    true = f"{_mark(TRUE, x + 300, y - 3)}{text(x + 308, y + 10, 'true')}" if is_known else ""
     return (
         f'<rect class="f0" fill="{COLOURS[0]}" x="{x}" y="{y}" width="14" height="12"/>'
         f"{text(x + 20, y + 10, 'learned')}"
-        f'<line {stroke(1, 3)} x1="{x + 100}" x2="{x + 100}" y1="{y - 1}" y2="{y + 13}"/>'
-        f"{text(x + 108, y + 10, 'initial')}"
+        f"{_mark(INITIAL, x + 100, y - 3)}{text(x + 108, y + 10, 'initial')}"
         f'<rect class="soft" fill="#e4e7ec" x="{x + 180}" y="{y}" width="14" height="12"/>'
-        f"{text(x + 200, y + 10, 'natural range')}"
+        f"{text(x + 200, y + 10, 'natural range')}{true}"
     )
 
 

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from .comparison import Line, compare, conclude, notes, titles, verdicts
 from .figures import (
     Run,
     by_cell,
@@ -49,16 +50,24 @@ def write_page(
     learned = [run for run in runs if run.is_learned]
     body = [
         f"<h1>What was learned about symmetry</h1><p>{escape(about)}.</p>",
-        *(f'<p class="lead">{escape(headline(cell))}</p>' for cell in by_cell(learned).values()),
+        *(lead(seeds) for seeds in by_cell(learned).values()),
         "" if learned else '<p class="lead">No run had widths to learn.</p>',
-        f'<p class="note">{escape(CAUTION)}</p>',
-        section("Comparison", comparison(runs)),
+        *(evidence(line) for line in compare(rows)),
+        section("Comparison", comparison(rows)),
         *(width_section(run, is_open=run is learned[0]) for run in learned),
         section("Errors along the symmetries", error_figures(runs)),
         section("Predictions and training", training_figures(runs)),
         section("How it was made", provenance(command, versions)),
     ]
     write_bytes(path, PAGE.format(style=STYLE, body="\n".join(body)).encode())
+
+
+def lead(runs: Sequence[Run]) -> str:
+    """What is said first about one symmetry and network: its verdicts, or else its widths."""
+    (line,) = compare([run.row for run in runs])
+    if verdicts(line):
+        return f'<p class="lead">{escape(f"{line.label}: {conclude(line)}")}</p>'
+    return f'<p class="lead">{escape(headline(runs))}</p>{note(CAUTION)}'
 
 
 CAUTION = (
@@ -104,35 +113,36 @@ def clause(runs: Sequence[Run], kind: str, names: Sequence[str], result: str) ->
     return f"{subject} {result} ({reach})"
 
 
-def comparison(runs: Sequence[Run]) -> str:
-    """The table, in a box of its own that scrolls."""
-    unit, copies = runs[0].row["unit"], runs[0].row["copies"]
-    columns = {
-        f"canonical, 1 copy [{unit}]": "test_mae_canonical_1_copy",
-        f"canonical, {copies} copies [{unit}]": "test_mae_canonical",
-        f"rotated, 1 copy [{unit}]": "test_mae_rotated_1_copy",
-        f"rotated, {copies} copies [{unit}]": "test_mae_rotated",
-        f"invariance error [{unit}]": "invariance_error",
-        "parameters": "parameters",
-        "seconds per epoch": "seconds_per_epoch",
-    }
-    head = "".join(f"<th>{escape(name)}</th>" for name in ("run", *columns))
-    lines = (
-        f"<tr><th>{escape(run.name)}</th>"
-        + "".join(f"<td>{cell_text(run.row[key])}</td>" for key in columns.values())
-        + "</tr>"
-        for run in runs
+def comparison(rows: Sequence[Row]) -> str:
+    """The table, and what its numbers are."""
+    lines = [line.cells for line in compare(rows)]
+    return table(titles(rows[0]), lines) + note(" ".join(notes(rows)))
+
+
+def table(head: Sequence[str], lines: Sequence[Sequence[str]], style: str = "numbers") -> str:
+    """In a box of its own that scrolls; the first column names the line."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(v)}</td>" for v in values) + "</tr>"
+        for name, *values in lines
     )
     return (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody>'
-        '</table></div><p class="note">Mean absolute errors on the test examples as they are '
-        f"(canonical) and each rotated once at random, averaged over 1 or {copies} copies of the "
-        "input. Invariance error: standard deviation of a prediction over random rotations.</p>"
+        f'<div class="scroll"><table class="{style}"><thead><tr>{names}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def cell_text(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+def note(text: str) -> str:
+    return f'<p class="note">{escape(text)}</p>'
+
+
+def evidence(line: Line) -> str:
+    """The verdict on every generator, and why."""
+    lines = [[v.generator, v.word, v.interval, v.reason] for v in verdicts(line)]
+    title = section(
+        f"Verdict: {line.label}", table(["", "verdict", "width", "why"], lines, "words")
+    )
+    return title if lines else ""
 
 
 def section(title: str, content: str) -> str:
@@ -163,6 +173,7 @@ table{border-collapse:collapse;font-size:.875rem;width:100%}
 th,td{padding:8px 12px;text-align:right;border-bottom:1px solid var(--line);vertical-align:bottom;
 font-variant-numeric:tabular-nums}
 th:first-child{text-align:left;white-space:nowrap}tbody th{font-weight:400}
+.words td,.words th{text-align:left}.words td:last-child{min-width:16rem}
 thead th{min-width:6.5rem}tbody tr:last-child>*{border-bottom:0}
 .grid{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr))}
 figure{margin:0;padding:8px;background:var(--card);border:1px solid var(--line);border-radius:8px;

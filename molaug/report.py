@@ -1,4 +1,4 @@
-"""What a user sees and keeps: progress, the comparison table, comparison.json, pictures."""
+"""What a user sees of a run and keeps: progress, widths, versions."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from .averaging import AveragedModel
 from .distributions import Distribution
@@ -64,8 +62,12 @@ class Now(Protocol):
     history: list[dict[str, float]]
 
 
+BLINK = 0.2  # seconds between two looks of a bar
+SILENCE = 30.0  # seconds between two lines about a run, where there is no terminal
+
+
 class Monitor:
-    """Shows a run: a bar on a terminal, one line per epoch anywhere else."""
+    """Shows a run: a bar on a terminal; anywhere else a line now and then, after an epoch."""
 
     def __init__(self, console: Console, label: str, unit: str, group: Group) -> None:
         self.console, self.label, self.unit = console, label, unit
@@ -74,8 +76,8 @@ class Monitor:
         columns = (TextColumn("{task.description}"), BarColumn(20), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.live)
         self.bar_task = self.bar.add_task(label, total=None)
-        self.epochs_shown = 0
-        self.shown_at = 0.0
+        self.epochs = 0
+        self.shown_at = -math.inf
 
     def __enter__(self) -> Monitor:
         self.bar.start()
@@ -91,16 +93,18 @@ class Monitor:
 
     def __call__(self, now: Now, total: int) -> None:
         """After every step; cheap when there is nothing to show."""
+        silent, is_new = time.monotonic() - self.shown_at, len(now.history) > self.epochs
+        self.epochs = len(now.history)
+        if silent <= BLINK if self.live else silent <= SILENCE or not is_new:
+            return
+        self.shown_at = time.monotonic()
         text = self.describe(now.history[-1]) if now.history else "first epoch"
-        if self.live and time.monotonic() - self.shown_at > 0.2:
-            self.shown_at = time.monotonic()
-            line = f"{self.label}  {text}"
+        line = f"{self.label}  {text}"
+        if self.live:
             self.bar.update(self.bar_task, completed=now.step, total=total, description=line)
-        elif not self.live and len(now.history) > self.epochs_shown:
-            self.epochs_shown = len(now.history)
+        else:
             left = now.seconds / now.step * (total - now.step)
-            line = f"{self.label}  {text}  {left:.0f} s left"
-            self.console.print(line, highlight=False, soft_wrap=True)
+            print_plain(self.console, f"{line}  {left:.0f} s left")
 
     def describe(self, row: Mapping[str, float]) -> str:
         """Epoch, loss, validation error and widths of one row of the history."""
@@ -113,33 +117,14 @@ class Monitor:
         )
 
 
-def comparison_table(rows: Sequence[Row], about: str) -> Table:
-    """One line per run; errors in their published unit."""
-    unit, copies = rows[0]["unit"], rows[0]["copies"]
-    table = Table(title=escape(about), title_justify="left", caption_justify="left")
-    table.caption = (
-        f"Test MAE in {unit}, as mean over copies of the input (1 or {copies}). Invariance error: "
-        "standard deviation of predictions over random rotations."
+def describe_run(row: Row, label: str) -> str:
+    """A finished run in one line."""
+    copies = row["copies"]
+    return (
+        f"{label}  {row['metric']} {row['test_mae_canonical']:.4g} {row['unit']} canonical, "
+        f"{row['test_mae_rotated']:.4g} rotated, {copies} copies; "
+        f"{row['seconds_training']:.0f} s of training"
     )
-    # Where a terminal is narrow, words are broken; by default rich would drop digits.
-    table.add_column("symmetry network seed", overflow="fold")
-    for name in (
-        f"canonical\n1 copy [{unit}]", f"canonical\n{copies} copies", "rotated\n1 copy",
-        f"rotated\n{copies} copies", f"invariance\nerror [{unit}]", "parameters", "s / epoch",
-    ):  # fmt: skip
-        table.add_column(escape(name), justify="right", overflow="fold")
-    for row in rows:
-        numbers = [
-            row["test_mae_canonical_1_copy"], row["test_mae_canonical"],
-            row["test_mae_rotated_1_copy"], row["test_mae_rotated"], row["invariance_error"],
-        ]  # fmt: skip
-        table.add_row(
-            f"{row['symmetry']} {row['network']} {row['seed']}",
-            *(f"{number:.4g}" for number in numbers),
-            f"{row['parameters']:,}",
-            f"{row['seconds_per_epoch']:.1f}",
-        )
-    return table
 
 
 def show_widths(rows: Sequence[Row]) -> str:
@@ -197,6 +182,12 @@ def versions() -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
     return found
+
+
+def print_plain(console: Console, text: str) -> None:
+    """As it is: no colours, no line broken, no [brackets] taken for markup; nothing if empty."""
+    if text:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def console() -> Console:

@@ -36,7 +36,8 @@ class Task:
     """One thing to learn.
 
     tests maps a name, such as `canonical` or `rotated`, to examples. `error` gives the error of
-    every example in `unit` from predictions and targets, both physical.
+    every example in `unit` from predictions and targets, both physical. `examples` is what one
+    calls them.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task:
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]]
     error: Callable[[Tensor, Tensor], Float[Tensor, "graphs"]]
     metric: str = "MAE"
+    examples: str = "examples"
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was measured on
 
 

@@ -29,25 +29,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # has to be said before torch is loaded, costs little of either.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Only now, so that --help and a mistyped option answer at once.
+    from .comparison import comparison_table, notes, show_verdicts
     from .files import write_json
     from .loop import NotFinite
-    from .report import comparison_table, console, show_widths
+    from .report import console, print_plain, show_widths
 
     out = console()
     try:
         config, molecules = prepare_run(config, out)
         folder = config.run_dir or Path("runs") / config.run_name
         claim_folder(folder, config)
-        rows = [train_one(molecules, config, *run, folder, out) for run in runs(config)]
+        rows = train_all(molecules, config, folder, out)
     except (ValueError, FileNotFoundError, NotFinite) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
     write_json(folder / "comparison.json", {"rows": rows})
     out.print(comparison_table(rows, describe(config, rows)))
-    out.print(show_widths(rows), highlight=False, soft_wrap=True)
+    for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
+        print_plain(out, text)
     page = write_report(folder, config, rows, arguments)
-    out.print(f"The report, with pictures: {page}", highlight=False, soft_wrap=True)
-    out.print(f"All of it is in {folder}; the same command continues or shows it again.")
+    print_plain(out, f"The report, with pictures: {page}")
+    print_plain(out, f"All of it is in {folder}; the same command continues or shows it again.")
     return 0
 
 
@@ -74,6 +76,20 @@ def runs(config: QM9Config) -> list[tuple[str, str, int]]:
     """The grid: (symmetry, network, seed)."""
     seeds = range(config.seed, config.seed + config.seeds)
     return [(s, n, k) for k in seeds for n in config.network for s in config.symmetry]
+
+
+def train_all(
+    molecules: MoleculeSet, config: QM9Config, folder: Path, out: Console
+) -> list[dict[str, Any]]:
+    """Every run of the grid, a line about each; returns the rows of the comparison."""
+    from .report import describe_run, print_plain
+
+    rows = []
+    for number, run in enumerate(runs(config), 1):
+        label = f"{number}/{len(runs(config))}  {run[0]} {run[1]} seed {run[2]}"
+        rows.append(train_one(molecules, config, *run, folder, out, label))
+        print_plain(out, describe_run(rows[-1], label))
+    return rows
 
 
 def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
@@ -113,10 +129,11 @@ def train_one(
     seed: int,
     folder: Path,
     out: Console,
+    label: str,
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import save_weights
-    from .evaluate import measure, measure_curves
+    from .evaluate import measure, measure_curves, turn_at_random
     from .files import write_json
     from .loop import Trainer, start_fabric
     from .molecules.pictures import draw_law
@@ -140,16 +157,18 @@ def train_one(
     initial = task.model.augmentation.distribution.widths.tolist()
     objective = build_objective(config.objective, config.reward)
     trainer = Trainer(task, objective, build_recipe(config, seed), run, fabric)
-    label = f"{symmetry} {network} seed {seed}"
     with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
         model = trainer.fit(monitor)
     save_weights(run / "weights.safetensors", model, settings)
-    save_widths_picture(run / "widths.svg", label, trainer.progress.history, model, initial)
+    title = f"{symmetry} {network} seed {seed}"
+    save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
     curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
     drawing = draw_law(model.augmentation, task.tests["canonical"])
     write_json(run / "curves.json", {**curves, "drawing": drawing})
     row = {
         **identity,
+        "metric": task.metric,
+        "examples": task.examples,
         **measure(model, task, copies=config.test_copies, seed=seed),
         "widths": describe_widths(model.augmentation.distribution, initial),
         "parameters": sum(p.numel() for p in model.network.parameters()),
@@ -157,6 +176,9 @@ def train_one(
         "seconds_training": trainer.progress.seconds,
         "device": str(fabric.device),
     }
+    if symmetry == "none":
+        turned = turn_at_random(model)
+        row["haar_at_test"] = measure(turned, task, copies=config.test_copies, seed=seed)
     write_json(finished, row)
     return row
 

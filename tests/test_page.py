@@ -30,7 +30,7 @@ def run(symmetry: str = "learned", network: str = "coordinates", seed: int = 0, 
         **{"symmetry": symmetry, "network": network, "seed": seed, "unit": "meV", "copies": 8},
         **{f"test_mae_{key}": 101.25 + i for i, key in enumerate(keys)},
         **{"invariance_error": 2.5, "parameters": 84145, "seconds_per_epoch": 9.5},
-        **{"widths": widths, "train_count": 1000},
+        **{"widths": widths, "train_count": 1000, "metric": "MAE", "examples": "molecules"},
     }
     errors = {"error": [102.0, 100.0 + seed, 103.0], "standard_error": [1.0, 1.0, 1.0]}
     curves = {
@@ -92,7 +92,7 @@ def test_everything_is_there(tmp_path):
     titles = [f"Error along {'' if name == 'scale' else kind(name)}{name}" for name in NAMES]
     assert all(title in found for title in titles)
     assert "150 test examples (canonical)" in found
-    assert "learned on 1,000 training examples" in found
+    assert "learned on 1,000 training molecules" in found
 
 
 def kind(name: str) -> str:

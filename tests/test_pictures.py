@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from molaug.gauges import bar_chart, dial_chart
+from molaug.gauges import Bar, bar_chart, dial_chart
 from molaug.pictures import COLOURS, Series, curve_chart, even_axis, line_chart, scatter_chart
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -85,7 +85,9 @@ def test_scatter_has_a_dot_per_point_and_the_diagonal():
 
 
 def test_bars_are_as_long_as_their_share():
-    root = ElementTree.fromstring(bar_chart("t", {"rx": (0.1, 0.25, "45"), "ry": (0.1, 1.0, "")}))
+    root = ElementTree.fromstring(
+        bar_chart("t", {"rx": Bar(0.1, 0.25, None, "45"), "ry": Bar(0.1, 1.0, None, "")})
+    )
     soft = [float(e.get("width")) for e in root.iter(f"{SVG}rect") if e.get("class") == "soft"]
     bars = [float(e.get("width")) for e in root.iter(f"{SVG}rect") if e.get("class") == "f0"]
     assert bars[:2] == pytest.approx([0.25 * soft[0], soft[0]], abs=0.1)

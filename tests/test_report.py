@@ -11,6 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
+from molaug import report
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import Identity, LearnedUniform
@@ -19,37 +20,23 @@ from molaug.molecules.action import MoleculeAction
 from molaug.report import (
     Monitor,
     compact_widths,
-    comparison_table,
+    describe_run,
     describe_widths,
+    print_plain,
     save_widths_picture,
     show_width,
     show_widths,
     versions,
 )
 
-NUMBERS = ("101.2", "102.2", "103.2", "104.2", "2.5", "84,145", "9.5")  # that `row` shows
-
 
 def row(symmetry: str, law) -> dict:
-    keys = ("canonical", "canonical_1_copy", "rotated", "rotated_1_copy")
     return {
         "symmetry": symmetry,
         "network": "coordinates",
         "seed": 0,
-        "unit": "meV",
-        "copies": 8,
-        **{f"test_mae_{key}": 101.25 + i for i, key in enumerate(keys)},
-        "invariance_error": 2.5,
         "widths": describe_widths(law, [0.1] * len(law.caps)),
-        "parameters": 84145,
-        "seconds_per_epoch": 9.5,
     }
-
-
-def show(*parts, width: int = 180) -> str:
-    console = Console(file=io.StringIO(), width=width)
-    console.print(*parts, highlight=False)
-    return console.file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -71,18 +58,6 @@ def test_every_generator_is_described():
         assert found[name]["cap"] == pytest.approx(member.cap)
 
 
-def test_table_shows_numbers_units_and_what_was_measured():
-    text = show(comparison_table([row("learned", LearnedUniform(SE3()))], "homo [meV]: 10 test"))
-    words = ("homo [meV]: 10 test", "1 copy [meV]", "error [meV]", "learned coordinates 0")
-    assert [word for word in (*words, *NUMBERS) if word not in text] == []
-
-
-def test_a_narrow_terminal_loses_no_number():
-    text = show(comparison_table([row("learned", LearnedUniform(SE3()))], "homo"), width=80)
-    assert [number for number in NUMBERS if number not in text] == []
-    assert "…" not in text
-
-
 def test_widths_are_listed_for_runs_that_move_their_inputs():
     text = show_widths([row("learned", LearnedUniform(SE3(), 0.5))])
     assert "rx ry rz  6 6 6 > 90 90 90 / 180 deg" in text
@@ -98,32 +73,53 @@ def test_progress_line_groups_widths_by_unit():
     assert line == "rx 90 deg  tx 1.00 A"
 
 
-def watch(console: Console) -> str:
-    """What a run of two epochs shows."""
+def watch(console: Console, monkeypatch: pytest.MonkeyPatch, seconds: float) -> str:
+    """What a run of three epochs shows, of five steps each that take so many seconds."""
     widths = {f"width_{name}": 0.0 for name in SE3().names}
     now = SimpleNamespace(step=0, seconds=0.0, history=[])
-    with Monitor(console, "learned", "meV", SE3()) as monitor:
-        for epoch in (1, 2):
+    monkeypatch.setattr(report.time, "monotonic", lambda: 1000 + now.seconds)
+    with Monitor(console, "1/2  learned", "meV", SE3()) as monitor:
+        for epoch in (1, 2, 3):
             for _ in range(5):
-                now.step, now.seconds = now.step + 1, now.seconds + 0.2
+                now.step, now.seconds = now.step + 1, now.seconds + seconds
+                if now.step == 5 * epoch:
+                    result = {"train_loss": 0.5, "validation_error": 122.4 + epoch}
+                    now.history.append({"epoch": epoch, **result, **widths})
                 monitor(now, 20)
-            result = {"train_loss": 0.5, "validation_error": 122.4 + epoch}
-            now.history.append({"epoch": epoch, **result, **widths})
-            monitor(now, 20)
     return console.file.getvalue()
 
 
-def test_monitor_prints_a_line_per_epoch_where_there_is_no_terminal():
-    lines = watch(Console(file=io.StringIO(), width=80)).splitlines()
+def test_monitor_prints_epochs_where_there_is_no_terminal(monkeypatch):
+    lines = watch(Console(file=io.StringIO(), width=80), monkeypatch, seconds=10.0).splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith("1/2  learned  epoch 1  loss 0.500  validation 123.4 meV  rx 0")
+    assert lines[1].startswith("1/2  learned  epoch 2  loss 0.500  validation 124.4 meV  rx 0")
+    assert [line.split("  ")[-1] for line in lines] == ["150 s left", "100 s left", "50 s left"]
+
+
+def test_short_epochs_do_not_fill_a_log(monkeypatch):
+    lines = watch(Console(file=io.StringIO(), width=80), monkeypatch, seconds=4.0).splitlines()
+    assert ["epoch 1" in lines[0], "epoch 3" in lines[1]] == [True, True]
     assert len(lines) == 2
-    assert lines[0].startswith("learned  epoch 1  loss 0.500  validation 123.4 meV  rx 0")
-    assert lines[1].startswith("learned  epoch 2  loss 0.500  validation 124.4 meV  rx 0")
-    assert [line.split("  ")[-1] for line in lines] == ["3 s left", "2 s left"]
 
 
-def test_monitor_leaves_nothing_behind_on_a_terminal():
+def test_a_finished_run_is_told_in_one_line():
+    found = {"metric": "MAE", "unit": "meV", "copies": 8, "seconds_training": 61.2}
+    found |= {"test_mae_canonical": 101.25, "test_mae_rotated": 102.25}
+    line = describe_run(found, "2/9  none coordinates seed 0")
+    expected = "2/9  none coordinates seed 0  MAE 101.2 meV canonical, 102.2 rotated, 8 copies; "
+    assert line == expected + "61 s of training"
+
+
+def test_brackets_in_a_path_are_no_markup():
+    console = Console(file=io.StringIO(), width=20)
+    print_plain(console, "/a folder/[bold]/runs/report.html")
+    assert console.file.getvalue() == "/a folder/[bold]/runs/report.html\n"
+
+
+def test_monitor_leaves_nothing_behind_on_a_terminal(monkeypatch):
     console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
-    text = watch(console)
+    text = watch(console, monkeypatch, seconds=0.0)
     assert "first epoch" in text
     assert text.rstrip("\n").endswith("\x1b[2K")  # its last act is to clear its line
 

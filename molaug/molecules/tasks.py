@@ -147,8 +147,9 @@ def build_task(
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
+    group = GROUPS[config.group]()
     augmentation = Augmentation(
-        build_distribution(symmetry, GROUPS[config.group](), config), MoleculeAction(target.kind)
+        build_distribution(symmetry, group, config), MoleculeAction(target.kind)
     )
     task = Task(
         name="qm9",
@@ -159,6 +160,7 @@ def build_task(
         model=AveragedModel(network, augmentation, build_scaling(values(parts["train"]))),
         loss=absolute_loss,
         error=absolute_error,
+        examples="molecules",
         about={
             "target": target.name,
             "unit": target.unit,
@@ -166,6 +168,10 @@ def build_task(
             "split": config.split,
             "train_count": len(rows.train),
             "test_count": len(rows.test),
+            "true_widths": {
+                member.name: member.cap if member.name in target.symmetries else 0.0
+                for member in group.members
+            },
             # Total energies are learned without these: add them back to a prediction.
             **({} if references is None else {"atom_references": references.tolist()}),
         },

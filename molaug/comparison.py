@@ -1,0 +1,162 @@
+"""The comparison of runs: one line per symmetry and network, over all its seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Any
+
+from rich.box import SIMPLE_HEAVY
+from rich.markup import escape
+from rich.table import Table
+
+from .report import Row, show_width
+
+HAAR = "none + Haar at test"
+
+
+@dataclass(frozen=True)
+class Line:
+    """The runs of one symmetry and network: a row per seed."""
+
+    symmetry: str
+    network: str
+    rows: Sequence[Row]
+
+    @property
+    def label(self) -> str:
+        """Such as `learned coordinates, 3 seeds`; a single seed is named."""
+        seeds = [row["seed"] for row in self.rows]
+        about = f"{len(seeds)} seeds" if len(seeds) > 1 else f"seed {seeds[0]}"
+        return f"{self.symmetry} {self.network}, {about}"
+
+    @property
+    def cells(self) -> list[str]:
+        """Its texts in the order of `titles`."""
+        shown = [self.show(key) for key in columns(self.rows[0])]
+        return [f"{self.symmetry}, {self.network} ({len(self.rows)})", *shown]
+
+    def show(self, key: str) -> str:
+        """Mean and, of several seeds, standard deviation."""
+        values = [row[key] for row in self.rows]
+        middle = f"{values[0]:,}" if isinstance(values[0], int) else f"{mean(values):.4g}"
+        return middle if len(set(values)) == 1 else f"{middle} ± {stdev(values):.2g}"
+
+
+def compare(rows: Sequence[Row]) -> list[Line]:
+    """The lines of the table.
+
+    What `none` does when it is averaged over rotations at test time alone is a line of its own.
+    """
+    turned = [
+        {**row, **row["haar_at_test"], "symmetry": HAAR} for row in rows if "haar_at_test" in row
+    ]
+    lines: dict[tuple[str, str], list[Row]] = {}
+    for row in [*rows, *turned]:
+        lines.setdefault((row["symmetry"], row["network"]), []).append(row)
+    return [Line(*cell, found) for cell, found in lines.items()]
+
+
+def columns(row: Row) -> dict[str, str]:
+    """The title of every column of numbers by its key in a row."""
+    unit, copies = row["unit"], row["copies"]
+    return {
+        "test_mae_canonical_1_copy": f"canonical,\n1 copy [{unit}]",
+        "test_mae_canonical": f"canonical,\n{copies} copies [{unit}]",
+        "test_mae_rotated_1_copy": f"rotated,\n1 copy [{unit}]",
+        "test_mae_rotated": f"rotated,\n{copies} copies [{unit}]",
+        "invariance_error": f"invariance\nerror [{unit}]",
+        "parameters": "parameters",
+        "seconds_per_epoch": "seconds\nper epoch",
+    }
+
+
+def titles(row: Row) -> list[str]:
+    """Of all columns."""
+    return ["symmetry, network (seeds)", *columns(row).values()]
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """What the numbers of the table are, a sentence each."""
+    row, symmetries = rows[0], {line.symmetry for line in compare(rows)}
+    found = [
+        f"Test {row['metric']} in {row['unit']} on the test {row['examples']} as they are "
+        "(canonical) and each rotated once at random, averaged over "
+        f"1 or {row['copies']} copies of the input.",
+        "Invariance error: standard deviation of a prediction over random rotations.",
+    ]
+    if len({row["seed"] for row in rows}) > 1:
+        found.append("Mean ± standard deviation over seeds.")
+    if "fixed" in symmetries:
+        found.append(
+            f"fixed with {row['copies']} copies says whether averaging copies of fixed "
+            "augmentation does as well as averaging those of learned augmentation."
+        )
+    if HAAR in symmetries:
+        found.append(f"{HAAR}: the network of none, its inputs turned at random in tests only.")
+    return found
+
+
+def comparison_table(rows: Sequence[Row], about: str) -> Table:
+    """For a terminal; errors in their published unit."""
+    table = Table(title=escape(about), title_justify="left", box=SIMPLE_HEAVY, pad_edge=False)
+    name, *numbers = titles(rows[0])
+    # Where a terminal is narrow, words are broken; by default rich would drop digits.
+    table.add_column(name, overflow="fold")
+    for title in numbers:
+        table.add_column(escape(title), overflow="fold", justify="right", min_width=6)
+    for line in compare(rows):
+        table.add_row(*map(escape, line.cells))
+    return table
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was concluded about one generator, over all seeds of a line."""
+
+    generator: str
+    word: str  # full, partial, absent or undecided, or how the seeds divide
+    interval: str  # of the width, with its unit
+    reason: str
+
+
+def verdicts(line: Line) -> list[Verdict]:
+    """One per generator; none if no verdict was reached for these runs."""
+    if not all(row.get("verdicts") for row in line.rows):
+        return []
+    return [_verdict(name, line.rows) for name in line.rows[0]["verdicts"]]
+
+
+def _verdict(name: str, rows: Sequence[Row]) -> Verdict:
+    found: list[Mapping[str, Any]] = [row["verdicts"][name] for row in rows]
+    words = Counter(one["verdict"] for one in found)
+    split = ", ".join(f"{word} in {count} of {len(rows)}" for word, count in words.items())
+    kind = rows[0]["widths"][name]["kind"]
+    low, high = min(one["low"] for one in found), max(one["high"] for one in found)
+    return Verdict(
+        generator=name,
+        word=split if len(words) > 1 else next(iter(words)),
+        interval=f"{show_width(low, kind)} to {show_width(high, kind)}",
+        reason="; ".join(dict.fromkeys(one["reason"] for one in found)),
+    )
+
+
+def conclude(line: Line) -> str:
+    """The verdicts as one sentence: `full: rx, ry, rz; partial: scale (0.10 to 0.20).`"""
+    groups: dict[str, list[str]] = {}
+    for one in verdicts(line):
+        name = f"{one.generator} ({one.interval})" if one.word == "partial" else one.generator
+        groups.setdefault(one.word, []).append(name)
+    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items()) + "."
+
+
+def show_verdicts(rows: Sequence[Row]) -> str:
+    """The verdict on every generator with its evidence, below the table."""
+    text = []
+    for line in compare(rows):
+        found = verdicts(line)
+        text += [f"Verdict, {line.label}: {conclude(line)}"] if found else []
+        text += [f"  {v.generator}  {v.word}, {v.interval}: {v.reason}" for v in found]
+    return "\n".join(text)
