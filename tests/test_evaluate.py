@@ -19,6 +19,7 @@ from molaug.evaluate import (
     measure,
     measure_curves,
     predictions_and_targets,
+    turn_at_random,
 )
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
@@ -74,6 +75,15 @@ def test_invariance_error_is_rounding_only_for_a_symmetric_network(output):
         task = build_task(level, output=output)
         found[level] = invariance_error(task.model, task.train, copies=1)
     assert found["distances"] < 1e-3 * found["coordinates"]
+
+
+def test_a_network_turned_at_random_becomes_more_invariant_and_moves_nowhere():
+    task = build_task()
+    turned = turn_at_random(task.model)
+    before, after = (invariance_error(m, task.train, copies=16) for m in (task.model, turned))
+    assert after < 0.5 * before
+    assert isinstance(task.model.augmentation.distribution, Identity)  # it keeps its own law
+    assert (turned.augmentation.distribution.widths == torch.pi).all()
 
 
 def test_invariance_is_measured_with_exact_rotations_even_for_compat():

@@ -147,6 +147,24 @@ def test_it_takes_what_the_report_describes(tmp_path):
     assert f"±{math.degrees(0.2 * math.pi):.0f} of ±180 degrees" in found
 
 
+def test_true_widths_are_marked_where_they_are_known(tmp_path):
+    row, curves, history = run()
+    assert "natural range true" not in words(write(tmp_path, (row, curves, history)))
+    known = {**row, "true_widths": {"rx": math.pi, "scale": 0.0}}
+    found = words(write(tmp_path, (known, curves, history)))
+    assert "natural range true" in found
+
+
+def test_a_verdict_takes_the_place_of_reading_the_widths(tmp_path):
+    row, curves, history = run()
+    reason = "error rises by 12 meV & more"
+    verdict = {"verdict": "partial", "low": 1.0, "high": 1.5, "reason": reason}
+    found = words(write(tmp_path, ({**row, "verdicts": {"rx": verdict}}, curves, history)))
+    assert "learned coordinates, seed 0: partial: rx (57 deg to 86 deg)." in found
+    assert f"rx partial 57 deg to 86 deg {reason}" in found
+    assert "no statistical test" not in found
+
+
 @pytest.mark.parametrize("width", [0.0, 5.0])
 def test_widths_of_nothing_and_beyond_the_range_are_drawn(tmp_path, width):
     row, curves, history = run()

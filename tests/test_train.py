@@ -53,6 +53,8 @@ def test_comparison_has_a_row_per_run_with_everything(finished):
         assert 0 < width["learned"] <= width["cap"]
         assert 0 < width["initial"] != width["learned"]
     assert all(w["learned"] == 0 for w in rows[2]["widths"].values())
+    assert rows[2]["haar_at_test"]["test_mae_rotated"] > 50
+    assert [row["true_widths"]["rx"] for row in rows] == [pytest.approx(math.pi)] * 3
 
 
 def test_run_folder_holds_everything(finished):
