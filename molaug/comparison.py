@@ -144,12 +144,12 @@ def _verdict(name: str, rows: Sequence[Row]) -> Verdict:
 
 
 def conclude(line: Line) -> str:
-    """The verdicts as one sentence: `full: rx, ry, rz; partial: scale (0.10 to 0.20).`"""
+    """The verdicts as one sentence: `rx, ry, rz full; scale (0.10 to 0.20) partial.`"""
     groups: dict[str, list[str]] = {}
     for one in verdicts(line):
         name = f"{one.generator} ({one.interval})" if one.word == "partial" else one.generator
         groups.setdefault(one.word, []).append(name)
-    return "; ".join(f"{word}: {', '.join(names)}" for word, names in groups.items()) + "."
+    return "; ".join(f"{', '.join(names)} {word}" for word, names in groups.items()) + "."
 
 
 def show_verdicts(rows: Sequence[Row]) -> str:

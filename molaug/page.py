@@ -173,7 +173,8 @@ table{border-collapse:collapse;font-size:.875rem;width:100%}
 th,td{padding:8px 12px;text-align:right;border-bottom:1px solid var(--line);vertical-align:bottom;
 font-variant-numeric:tabular-nums}
 th:first-child{text-align:left;white-space:nowrap}tbody th{font-weight:400}
-.words td,.words th{text-align:left}.words td:last-child{min-width:16rem}
+.words td,.words th{text-align:left;vertical-align:top;min-width:0}
+.words td:last-child{min-width:12rem}
 thead th{min-width:6.5rem}tbody tr:last-child>*{border-bottom:0}
 .grid{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr))}
 figure{margin:0;padding:8px;background:var(--card);border:1px solid var(--line);border-radius:8px;

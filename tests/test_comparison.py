@@ -86,7 +86,7 @@ def test_verdicts_are_told_with_their_evidence():
     found = {name: verdict("full", 3.0, 3.1) for name in ("rx", "ry", "rz")}
     found |= {"tx": verdict("partial", 1.0, 2.0), "ty": verdict("absent"), "tz": verdict("absent")}
     rows = [{**row(), "verdicts": found}, row("none")]
-    sentence = "full: rx, ry, rz; partial: tx (1.00 A to 2.00 A); absent: ty, tz."
+    sentence = "rx, ry, rz full; tx (1.00 A to 2.00 A) partial; ty, tz absent."
     assert conclude(compare(rows)[0]) == sentence
     lines = show_verdicts(rows).splitlines()
     assert lines[0] == f"Verdict, learned coordinates, seed 0: {sentence}"
