@@ -204,44 +204,48 @@ class Aff2(_Plane):
 # ------------------------------------------------------------------------------------ space
 
 
-def _rotation_series(square: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+@cache
+def _series(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(6, 3): coefficients of (-z)^n in sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3, z = t^2."""
+    rows = [[1 / math.factorial(start + 2 * n) for start in (1, 2, 3)] for n in range(6)]
+    return torch.tensor(rows, dtype=dtype, device=device)
+
+
+def _rotation_series(square: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
     """sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3 as functions of t^2, smooth at zero."""
     small = square < 1e-1
-    safe = torch.where(small, torch.ones_like(square), square)
+    safe = torch.where(small, 1.0, square)
     angle = safe.sqrt()
-    sine, cosine = angle.sin(), angle.cos()
-
-    def series(start: int) -> Tensor:
-        """1/start! (1 - z/((s+1)(s+2)) (1 - z/((s+3)(s+4)) (...))), to rounding for z < 0.1."""
-        value = torch.ones_like(square)
-        for n in (start + 9, start + 7, start + 5, start + 3, start + 1):
-            value = 1 - square / (n * (n + 1)) * value
-        return value / math.factorial(start)
-
-    return (
-        torch.where(small, series(1), sine / angle),
-        torch.where(small, series(2), (1 - cosine) / safe),
-        torch.where(small, series(3), (angle - sine) / (safe * angle)),
-    )
+    sine = angle.sin()
+    closed = [sine / angle, (1 - angle.cos()) / safe, (angle - sine) / (safe * angle)]
+    # One polynomial for all three: every operation on so little data costs only its call.
+    series = _series(square.device, square.dtype)
+    value = series[5]
+    for n in range(4, -1, -1):
+        value = torch.addcmul(series[n], square[..., None], value, value=-1)
+    return torch.where(small[..., None], value, torch.stack(closed, -1))
 
 
 def skew(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The matrix K of the cross product: K x = vector x x."""
-    x, y, z = vector.unbind(-1)
-    zero = torch.zeros_like(x)
-    entries = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
-    return entries.unflatten(-1, (3, 3))
+    basis = _basis(_ROTATIONS, 3, vector.device, vector.dtype)
+    return (vector @ basis.flatten(1)).unflatten(-1, (3, 3))
 
 
 def _exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
     """R = I + a K + b K^2 (Rodrigues) and V = I + b K + c K^2, with t = V u."""
-    a, b, c = (x[..., None, None] for x in _rotation_series(vector.square().sum(-1)))
-    k = skew(vector)
+    square = vector.square().sum(-1)
+    series = _rotation_series(square)[..., None, None]
     # K^2 = v v^T - |v|^2 I is cheaper and more exact than a product of matrices.
-    outer = vector[..., :, None] * vector[..., None, :]
     identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
-    k_square = outer - vector.square().sum(-1)[..., None, None] * identity
-    return identity + a * k + b * k_square, identity + b * k + c * k_square
+    k_square = vector[..., :, None] * vector[..., None, :] - square[..., None, None] * identity
+    k = skew(vector)[..., None, :, :]
+    both = torch.addcmul(
+        identity, series[..., :2, :, :], k
+    )  # R and V along the third axis from last
+    both = torch.addcmul(both, series[..., 1:, :, :], k_square[..., None, :, :])
+    rotation, v = both.unbind(-3)
+    return rotation, v
 
 
 _ROTATIONS = (

@@ -222,12 +222,14 @@ class Trainer:
     def _step(self, rows: Tensor, epoch: int) -> Tensor:
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
+        distribution = self.task.model.augmentation.distribution
+        # While widths are frozen nobody needs the gradient of the geometry, a tenth of a step.
+        distribution.requires_grad_(step / self.total >= recipe.freeze)
         self._reseed(seed_of(recipe.seed, epoch, step, self.fabric.global_rank))
         batch, target = self.task.train.gather(rows)
         output = self.model(batch, recipe.copies)
         loss = self.task.loss(output, self.task.model.scaling.to_standard(target))
         share = learning_share(step / self.total, recipe.freeze)
-        distribution = self.task.model.augmentation.distribution
         self.fabric.backward(self.objective(loss, distribution, share))
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:

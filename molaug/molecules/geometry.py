@@ -3,6 +3,8 @@ atoms say becomes one prediction per molecule."""
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -12,6 +14,17 @@ from .batch import MoleculeBatch
 
 ELEMENTS = 119  # nuclear charges 0 (padding) to 118
 TYPICAL_ATOMS = 18.0  # of a QM9 molecule, so that sums over atoms start near unit scale
+
+
+def gaussians(
+    distance: Float[Tensor, "graphs i j"], centres: Float[Tensor, "basis"], sharpness: float
+) -> Float[Tensor, "graphs i j basis"]:
+    """exp(-sharpness (r - centre)^2).
+
+    As a power of two, because most are zero and exp takes up to forty times as long where its value
+    underflows (measured, on a CPU).
+    """
+    return torch.exp2((distance[..., None] - centres).square() * (-sharpness / math.log(2)))
 
 
 class GaussianBasis(nn.Module):
@@ -24,7 +37,7 @@ class GaussianBasis(nn.Module):
         self.sharpness = 0.5 * (count / (reach - 0.6)) ** 2
 
     def forward(self, distance: Float[Tensor, "graphs i j"]) -> Float[Tensor, "graphs i j basis"]:
-        return torch.exp(-self.sharpness * (distance[..., None] - self.centres) ** 2)
+        return gaussians(distance, self.centres, self.sharpness)
 
 
 def separations(
