@@ -50,7 +50,7 @@ class MoleculeExamples:
     def gather(self, rows: Tensor) -> tuple[MoleculeBatch, Tensor]:
         """The batch, padded to its largest molecule, and the targets in physical units."""
         nodes = int(self._sizes[rows.numpy()].max())
-        rows = rows.to(self.charges.device)
+        rows = rows.to(self.charges.device, non_blocking=True)
         batch = MoleculeBatch(self.positions[rows, :nodes], self.charges[rows, :nodes])
         return batch, self.targets[rows]
 

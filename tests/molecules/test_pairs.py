@@ -20,7 +20,9 @@ def test_features_and_envelope_are_as_defined(directed):
     distance = difference.norm(dim=-1, keepdim=True)
     expected = torch.exp(-1.7 * (distance - CENTRES) ** 2)
     torch.testing.assert_close(features[..., :5], expected, atol=2e-3, rtol=1e-3)
-    torch.testing.assert_close(envelope, torch.exp(-(distance[..., 0] ** 2) / 16), atol=1e-6, rtol=0)
+    torch.testing.assert_close(
+        envelope, torch.exp(-(distance[..., 0] ** 2) / 16), atol=1e-6, rtol=0
+    )
     if directed:
         direction = difference / (distance + 1)
         torch.testing.assert_close(features[..., 5:], direction, atol=1e-3, rtol=0)
