@@ -38,10 +38,10 @@ class Line:
         shown = [self.show(key) for key in columns(self.rows[0])]
         return [f"{self.symmetry}, {self.network} ({len(self.rows)})", *shown]
 
-    def show(self, key: str) -> str:
+    def show(self, key: str, digits: int = 4) -> str:
         """Mean and, of several seeds, standard deviation."""
         values = [row[key] for row in self.rows]
-        middle = f"{values[0]:,}" if isinstance(values[0], int) else f"{mean(values):.4g}"
+        middle = f"{values[0]:,}" if isinstance(values[0], int) else f"{mean(values):.{digits}g}"
         return middle if len(set(values)) == 1 else f"{middle} ± {stdev(values):.2g}"
 
 
@@ -135,10 +135,11 @@ def _verdict(name: str, rows: Sequence[Row]) -> Verdict:
     split = ", ".join(f"{word} in {count} of {len(rows)}" for word, count in words.items())
     kind = rows[0]["widths"][name]["kind"]
     low, high = min(one["low"] for one in found), max(one["high"] for one in found)
+    start = show_width(low, kind).partition(" ")[0]
     return Verdict(
         generator=name,
         word=split if len(words) > 1 else next(iter(words)),
-        interval=f"{show_width(low, kind)} to {show_width(high, kind)}",
+        interval=f"{start} to {show_width(high, kind)}",
         reason="; ".join(dict.fromkeys(one["reason"] for one in found)),
     )
 

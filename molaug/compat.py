@@ -1,8 +1,9 @@
 """The behaviour of the method's first molecule code, for measurement beside ours and nothing else.
 
-Three of its properties: coefficients drawn from [0, w], one-sided; a matrix exponential that is one
-Runge-Kutta step, so that a rotation by pi becomes a scaling by two; widths that all start at 1.
-(The fourth, a test on one random copy, is the one-copy column of every table.)
+Three of its properties, each a class so that one can be had without the others: coefficients drawn
+from [0, w], one-sided; a matrix exponential that is one Runge-Kutta step, so that a rotation by pi
+becomes a scaling by two; widths that start at 1, whatever the generator, and have no cap. (The
+fourth, a test on one random copy, is the one-copy column of every table.)
 """
 
 from __future__ import annotations
@@ -36,8 +37,19 @@ class RungeKuttaGroup(Group):
 
 
 @final
-class OneSidedUniform(Distribution):
-    """a_i ~ U[0, w_i] with w_i = softplus(parameter_i), initially 1, without a cap."""
+class OneSidedGroup(Group):
+    """`group` with every coefficient taken without its sign: U[-w, w] acts as U[0, w]."""
+
+    def __init__(self, group: Group) -> None:
+        self.dimension, self.members, self.group = group.dimension, group.members, group
+
+    def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
+        return self.group.exp(coefficients.abs())
+
+
+@final
+class UncappedUniform(Distribution):
+    """a_i ~ U[-w_i, w_i] with w_i = softplus(parameter_i), initially 1, without a cap."""
 
     def __init__(self, group: Group) -> None:
         super().__init__(group)
@@ -54,9 +66,9 @@ class OneSidedUniform(Distribution):
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         draw = torch.rand(copies, graphs, len(self.parameter), device=self.parameter.device)
-        return self.widths * draw
+        return self.widths * (2 * draw - 1)
 
 
 def build_compat(group: Group) -> Distribution:
-    """The law of `--symmetry augerino_compat`."""
-    return OneSidedUniform(RungeKuttaGroup(group))
+    """The law of `--symmetry augerino_compat`: all of it."""
+    return UncappedUniform(OneSidedGroup(RungeKuttaGroup(group)))

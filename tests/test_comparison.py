@@ -86,11 +86,11 @@ def test_verdicts_are_told_with_their_evidence():
     found = {name: verdict("full", 3.0, 3.1) for name in ("rx", "ry", "rz")}
     found |= {"tx": verdict("partial", 1.0, 2.0), "ty": verdict("absent"), "tz": verdict("absent")}
     rows = [{**row(), "verdicts": found}, row("none")]
-    sentence = "rx, ry, rz full; tx (1.00 A to 2.00 A) partial; ty, tz absent."
+    sentence = "rx, ry, rz full; tx (1.00 to 2.00 A) partial; ty, tz absent."
     assert conclude(compare(rows)[0]) == sentence
     lines = show_verdicts(rows).splitlines()
     assert lines[0] == f"Verdict, learned coordinates, seed 0: {sentence}"
-    assert lines[1] == "  rx  full, 172 deg to 178 deg: because"
+    assert lines[1] == "  rx  full, 172 to 178 deg: because"
     assert len(lines) == 7
 
 
@@ -101,7 +101,7 @@ def test_seeds_that_disagree_say_so():
         {**row(seed=2), "verdicts": {"rx": verdict("full", 2.9, 3.0, "flat")}},
     ]
     text = show_verdicts(rows)
-    assert "rx  full in 2 of 3, undecided in 1 of 3, 57 deg to 178 deg: flat; too few" in text
+    assert "rx  full in 2 of 3, undecided in 1 of 3, 57 to 178 deg: flat; too few" in text
 
 
 @pytest.mark.parametrize("missing", [{}, {"verdicts": None}])

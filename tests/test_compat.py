@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from molaug.compat import OneSidedUniform, RungeKuttaGroup, build_compat
+from molaug.compat import RungeKuttaGroup, UncappedUniform, build_compat
 from molaug.groups import SE3, SO3, Aff3
 
 
@@ -35,11 +35,21 @@ def test_small_steps_are_exact_to_fifth_order():
     assert difference.abs().amax() < 1e-8
 
 
-def test_draws_are_one_sided_and_widths_start_at_one():
-    law = build_compat(SE3())
-    assert isinstance(law, OneSidedUniform)
+def test_widths_start_at_one_and_know_no_cap():
+    law = UncappedUniform(SE3())
     assert torch.allclose(law.widths, torch.ones(6))
+    assert torch.allclose(law.rsample(4, 1000).abs().amax((0, 1)), torch.ones(6), atol=0.01)
+    torch.nn.init.constant_(law.parameter, 20.0)
+    assert (law.widths > 19).all()
+
+
+def test_all_of_it_together():
+    """Coefficients of both signs become one-sided; on translations the exponential is exact."""
+    law = build_compat(SE3())
     draws = law.rsample(4, 1000).detach()
-    assert (draws >= 0).all()
-    assert (draws <= 1.0001).all()
-    assert (draws.amax((0, 1)) > 0.99).all()
+    draws[..., :3] = 0
+    shifts = law.group.exp(draws)[..., :3, 3]
+    assert draws[..., 3:].amin() < -0.99
+    torch.testing.assert_close(shifts, draws[..., 3:].abs())
+    turn = law.group.exp(torch.tensor([0.0, 0.0, -2.0, 0, 0, 0]))
+    torch.testing.assert_close(turn, RungeKuttaGroup(SE3()).exp(torch.tensor([0.0, 0, 2, 0, 0, 0])))

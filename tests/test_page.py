@@ -160,8 +160,8 @@ def test_a_verdict_takes_the_place_of_reading_the_widths(tmp_path):
     reason = "error rises by 12 meV & more"
     verdict = {"verdict": "partial", "low": 1.0, "high": 1.5, "reason": reason}
     found = words(write(tmp_path, ({**row, "verdicts": {"rx": verdict}}, curves, history)))
-    assert "learned coordinates, seed 0: rx (57 deg to 86 deg) partial." in found
-    assert f"rx partial 57 deg to 86 deg {reason}" in found
+    assert "learned coordinates, seed 0: rx (57 to 86 deg) partial." in found
+    assert f"rx partial 57 to 86 deg {reason}" in found
     assert "no statistical test" not in found
 
 

@@ -1,0 +1,43 @@
+"""Tables of the README, each between two marks, and what their numbers were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+RESULTS = Path(__file__).parent / "results"
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """The README before, within and after the marks of a table."""
+    start, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+    before, begins, rest = README.read_text().partition(start)
+    within, ends, after = rest.partition(end)
+    if not (begins and ends):
+        raise ValueError(f"{README} has no place for a table: {start.strip()} ... {end}")
+    return before + start, within, end + after
+
+
+def read_table(name: str) -> str:
+    """What lies between the marks `<!-- name: begin -->` and `<!-- name: end -->`."""
+    return _split(name)[1]
+
+
+def write_table(name: str, table: str) -> None:
+    """Puts `table` there."""
+    before, _, after = _split(name)
+    README.write_text(before + table + after)
+
+
+def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table, one line each."""
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def processor() -> str:
+    """This machine's, in words."""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"

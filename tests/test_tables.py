@@ -1,0 +1,30 @@
+"""The README's tables are what the commands make of the committed results."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+
+
+@pytest.fixture
+def tables(monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    return importlib.import_module("tables")
+
+
+def test_the_quick_table_is_that_of_its_results(tables):
+    assert tables.read_table("quick") == importlib.import_module("quick").table()
+
+
+def test_a_table_takes_its_place_and_nothing_else_changes(tables, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
+    tables.README.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
+    tables.write_table("a", tables.markdown(["x", "y"], [["1", "2"]]))
+    expected = "before\n<!-- a: begin -->\n| x | y |\n| --- | --- |\n| 1 | 2 |\n<!-- a: end -->\n"
+    assert tables.README.read_text() == expected + "after\n"
+    with pytest.raises(ValueError, match="no place for a table: <!-- b: begin -->"):
+        tables.write_table("b", "")
