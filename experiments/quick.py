@@ -35,25 +35,31 @@ def train_all() -> None:
     write_json(RESULT, {"processor": processor(), "rows": rows})
 
 
+COLUMNS = {
+    "test_mae_canonical_1_copy": "canonical, 1 copy",
+    "test_mae_canonical": "canonical, {copies} copies",
+    "test_mae_rotated_1_copy": "rotated, 1 copy",
+    "test_mae_rotated": "rotated, {copies} copies",
+    "invariance_error": "invariance error",
+}
+
+
 def table() -> str:
-    """Markdown, one line per run."""
-    from molaug.report import width_lines  # loads torch, for which main() sets the scene
+    """Markdown, one line per target and symmetry."""
+    from molaug.comparison import compare  # loads torch, for which main() sets the scene
+    from molaug.report import width_lines
 
     rows = json.loads(RESULT.read_text())["rows"]
-    copies = f"{rows[0]['copies']} copies"
-    head = [
-        *("target, frames", "symmetry", "canonical, 1 copy", f"canonical, {copies}"),
-        *("rotated, 1 copy", f"rotated, {copies}", "invariance error", "learned widths"),
-    ]
+    titles = [title.format(copies=rows[0]["copies"]) for title in COLUMNS.values()]
     lines = []
-    for row in rows:
-        keys = ("canonical_1_copy", "canonical", "rotated_1_copy", "rotated")
-        errors = [row[f"test_mae_{key}"] for key in keys] + [row["invariance_error"]]
-        widths = width_lines(row["widths"]) if row["symmetry"] == "learned" else []
-        about = f"{row['target']} [{row['unit']}], {row['frame']}"
-        numbers = [f"{error:.3g}" for error in errors]
-        lines.append([about, row["symmetry"], *numbers, "<br>".join(widths)])
-    return markdown(head, lines)
+    for target in dict.fromkeys(row["target"] for row in rows):
+        for line in compare([row for row in rows if row["target"] == target]):
+            first = line.rows[0]
+            widths = width_lines(first["widths"]) if line.symmetry == "learned" else []
+            about = f"{target} [{first['unit']}], {first['frame']}"
+            numbers = [line.show(key, digits=3) for key in COLUMNS]
+            lines.append([about, line.symmetry, *numbers, "<br>".join(widths)])
+    return markdown(["target, frames", "symmetry", *titles, "learned widths"], lines)
 
 
 if __name__ == "__main__":
