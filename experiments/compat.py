@@ -15,13 +15,12 @@ are not moved.
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from tables import RESULTS, markdown, processor, write_table
+from tables import markdown, processor, result, run_command
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
@@ -115,16 +114,12 @@ def train_all(size: str) -> None:
             folder = Path("runs") / f"compat-{size}" / f"{number}-{seed}"
             rows.append(train_one(name, seed, config, folder))
             print(f"{name}, seed {seed}: {rows[-1]['test_mae_canonical']:.4g} meV, 8 copies")
-    write_json(result(size), {"processor": processor(), "rows": rows})
-
-
-def result(size: str) -> Path:
-    return RESULTS / f"compat-{size}.json"
+    write_json(result("compat", size), {"processor": processor(), "rows": rows})
 
 
 def table(size: str) -> str:
     """Markdown: a line per law."""
-    found = json.loads(result(size).read_text())
+    found = json.loads(result("compat", size).read_text())
     columns = {
         "test_mae_canonical_unmoved": "canonical, not moved [meV]",
         "test_mae_canonical_1_copy": "canonical, 1 copy [meV]",
@@ -148,10 +143,4 @@ def table(size: str) -> str:
 
 
 if __name__ == "__main__":
-    size = next((word for word in sys.argv[1:] if word in SIZES), "cpu")
-    if "--table" not in sys.argv:
-        train_all(size)
-    if size == "tiny":
-        print(table(size))
-    else:
-        write_table("compat", table(size))
+    run_command("compat", SIZES, train_all, table)

@@ -12,10 +12,9 @@ a GPU) or tiny (to see that it runs; it is not written into the README).
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
-from tables import RESULTS, markdown, processor, write_table
+from tables import markdown, processor, result, run_command
 
 from molaug.files import write_json
 from molaug.train import main
@@ -42,18 +41,14 @@ def train_all(size: str) -> None:
         if main(["qm9", *fixed, *GRID, *SIZES[size]]):
             raise SystemExit(1)
         rows += json.loads((folder / "comparison.json").read_text())["rows"]
-    write_json(result(size), {"processor": processor(), "rows": rows})
-
-
-def result(size: str) -> Path:
-    return RESULTS / f"qm9_homo_lumo-{size}.json"
+    write_json(result("qm9_homo_lumo", size), {"processor": processor(), "rows": rows})
 
 
 def table(size: str) -> str:
     """Markdown: a line per network and symmetry, the targets beside each other."""
     from molaug.comparison import compare  # loads torch, for which main() sets the scene
 
-    found = json.loads(result(size).read_text())
+    found = json.loads(result("qm9_homo_lumo", size).read_text())
     first, copies = found["rows"][0], f"{found['rows'][0]['copies']} copies"
     columns = {
         "test_mae_canonical_1_copy": "canonical, 1 copy",
@@ -76,10 +71,4 @@ def table(size: str) -> str:
 
 
 if __name__ == "__main__":
-    size = next((word for word in sys.argv[1:] if word in SIZES), "cpu")
-    if "--table" not in sys.argv:
-        train_all(size)
-    if size == "tiny":
-        print(table(size))
-    else:
-        write_table("qm9_homo_lumo", table(size))
+    run_command("qm9_homo_lumo", SIZES, train_all, table)

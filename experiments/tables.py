@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 README = Path(__file__).parents[1] / "README.md"
@@ -36,6 +37,30 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table, one line each."""
     rows = [head, ["---"] * len(head), *lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def result(name: str, size: str) -> Path:
+    """Where an experiment keeps its numbers."""
+    return RESULTS / f"{name}-{size}.json"
+
+
+def run_command(
+    name: str,
+    sizes: Collection[str],
+    train_all: Callable[[str], None],
+    table: Callable[[str], str],
+) -> None:
+    """The command of an experiment: `[SIZE] [--table]`; a tiny table is only shown."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("size", nargs="?", default="cpu", choices=sizes)
+    parser.add_argument("--table", action="store_true", help="only the table")
+    asked = parser.parse_args()
+    if not asked.table:
+        train_all(asked.size)
+    if asked.size == "tiny":
+        print(table(asked.size))
+    else:
+        write_table(name, table(asked.size))
 
 
 def processor() -> str:

@@ -20,6 +20,12 @@ def test_the_quick_table_is_that_of_its_results(tables):
     assert tables.read_table("quick") == importlib.import_module("quick").table()
 
 
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.stem)
+def test_every_experiment_finds_what_it_imports(path, monkeypatch):
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    importlib.import_module(path.stem)
+
+
 def test_a_table_takes_its_place_and_nothing_else_changes(tables, monkeypatch, tmp_path):
     monkeypatch.setattr(tables, "README", tmp_path / "README.md")
     tables.README.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
