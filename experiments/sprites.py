@@ -32,7 +32,7 @@ from molaug.task import Task
 
 TRAIN, TEST = 2048, 512
 RECIPE = Recipe(
-    epochs=15, batch_size=64, rate=3e-3, width_rate=0.03, weight_decay=0.01, clip=1.0,
+    epochs=15, batch_size=64, rate=3e-3, width_rate=14.4, weight_decay=0.01, clip=1.0,
     averaging=0.99, freeze=0.1, copies=1, seed=0,
 )  # fmt: skip
 
