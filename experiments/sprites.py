@@ -24,8 +24,9 @@ from molaug.files import write_json
 from molaug.groups import SO2
 from molaug.images.action import ImageAction
 from molaug.images.drawing import SPRITE_CLASSES, draw_sprites
+from molaug.images.examples import ImageExamples
+from molaug.images.losses import average_logits, class_error, class_loss
 from molaug.images.networks import ResidualNetwork
-from molaug.images.tasks import ImageExamples, class_error, class_loss
 from molaug.loop import Recipe, Trainer, start_fabric
 from molaug.objectives import ScaleFree
 from molaug.task import Task
@@ -44,6 +45,7 @@ def build_task(seed: int) -> Task:
     model = AveragedModel(
         ResidualNetwork(inputs=3, classes=len(SPRITE_CLASSES)),
         Augmentation(LearnedUniform(SO2(), initial=0.05), ImageAction()),
+        reduction=average_logits,
     )
     return Task(
         name="sprites",

@@ -17,7 +17,7 @@ _MODULES = {
     "augmentation": ("Augmentation",),
     "averaging": ("AveragedModel", "Scaling"),
     "objectives": ("Objective", "ScaleFree", "NormReward", "SquaredReward"),
-    "config": ("QM9Config",),
+    "config": ("CONFIGS", "QM9Config"),
     "molecules.action": ("MoleculeAction",),
     "molecules.batch": ("MoleculeBatch",),
     "molecules.data": ("MoleculeSet", "load_qm9", "load_sample"),

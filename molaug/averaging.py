@@ -35,6 +35,9 @@ class Scaling(nn.Module):
         return self.shift + self.scale * output.double()
 
     def to_standard(self, value: Tensor) -> Tensor:
+        """Classes, which are integers, as they are."""
+        if not value.is_floating_point():
+            return value
         return ((value - self.shift) / self.scale).float()
 
 

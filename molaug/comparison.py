@@ -12,7 +12,7 @@ from rich.box import SIMPLE_HEAVY
 from rich.markup import escape
 from rich.table import Table
 
-from .report import Row, show_width
+from .report import Row, keys_by_test, show_width
 
 HAAR = "none + Haar at test"
 
@@ -62,15 +62,16 @@ def compare(rows: Sequence[Row]) -> list[Line]:
 def columns(row: Row) -> dict[str, str]:
     """The title of every column of numbers by its key in a row."""
     unit, copies = row["unit"], row["copies"]
-    return {
-        "test_mae_canonical_1_copy": f"canonical,\n1 copy [{unit}]",
-        "test_mae_canonical": f"canonical,\n{copies} copies [{unit}]",
-        "test_mae_rotated_1_copy": f"rotated,\n1 copy [{unit}]",
-        "test_mae_rotated": f"rotated,\n{copies} copies [{unit}]",
-        "invariance_error": f"invariance\nerror [{unit}]",
-        "parameters": "parameters",
-        "seconds_per_epoch": "seconds\nper epoch",
-    }
+    found = {}
+    for test, key in keys_by_test(row).items():
+        found[f"{key}_1_copy"] = f"{test},\n1 copy [{unit}]"
+        found[key] = f"{test},\n{copies} copies [{unit}]"
+    for score in row.get("scores", ()):
+        for test, key in keys_by_test(row, score).items():
+            found[key] = f"{test},\n{score} [%]"
+    if "invariance_error" in row:
+        found["invariance_error"] = f"invariance\nerror [{row.get('output_unit', unit)}]"
+    return {**found, "parameters": "parameters", "seconds_per_epoch": "seconds\nper epoch"}
 
 
 def titles(row: Row) -> list[str]:
@@ -133,13 +134,13 @@ def _verdict(name: str, rows: Sequence[Row]) -> Verdict:
     found: list[Mapping[str, Any]] = [row["verdicts"][name] for row in rows]
     words = Counter(one["verdict"] for one in found)
     split = ", ".join(f"{word} in {count} of {len(rows)}" for word, count in words.items())
-    kind = rows[0]["widths"][name]["kind"]
+    unit = rows[0]["widths"][name]["unit"]
     low, high = min(one["low"] for one in found), max(one["high"] for one in found)
-    start = show_width(low, kind).partition(" ")[0]
+    start = show_width(low, unit).partition(" ")[0]
     return Verdict(
         generator=name,
         word=split if len(words) > 1 else next(iter(words)),
-        interval=f"{start} to {show_width(high, kind)}",
+        interval=f"{start} to {show_width(high, unit)}",
         reason="; ".join(dict.fromkeys(one["reason"] for one in found)),
     )
 

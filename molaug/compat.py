@@ -24,7 +24,11 @@ class RungeKuttaGroup(Group):
     the Taylor polynomial I + M + M^2/2 + M^3/6 + M^4/24."""
 
     def __init__(self, group: Group) -> None:
-        self.dimension, self.members = group.dimension, group.members
+        self.dimension, self.members, self.group = group.dimension, group.members, group
+
+    @property
+    def exact(self) -> Group:
+        return self.group.exact
 
     def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
         basis = self.generators(coefficients.device, coefficients.dtype)
@@ -42,6 +46,10 @@ class OneSidedGroup(Group):
 
     def __init__(self, group: Group) -> None:
         self.dimension, self.members, self.group = group.dimension, group.members, group
+
+    @property
+    def exact(self) -> Group:
+        return self.group.exact
 
     def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
         return self.group.exp(coefficients.abs())

@@ -107,21 +107,19 @@ class Haar(Distribution):
         fixed = torch.tensor([natural.get(kind, 0.0) for kind in kinds])
         self.register_buffer("fixed", fixed)
         self.fixed: Tensor
-        self.rotations = kinds.count("rotation")  # they come first in every group
+        turns = [i for i, kind in enumerate(kinds) if kind == "rotation"]
+        self.register_buffer("turns", torch.tensor(turns, dtype=torch.long), persistent=False)
+        self.turns: Tensor
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         like = self.fixed
         draw = stratified_uniform(copies, graphs, len(like), like)
-        if self.gaussian:
-            draw = torch.randn_like(draw)
-        draw = draw * like
-        if self.rotations == 3:
-            vector = haar_rotation_vectors(copies * graphs, like).unflatten(0, (copies, graphs))
-            return torch.cat([vector, draw[..., 3:]], -1)
-        if self.rotations == 1 and self.gaussian:
-            angle = like[:1] * stratified_uniform(copies, graphs, 1, like)
-            return torch.cat([angle, draw[..., 1:]], -1)
-        return draw
+        if len(self.turns) == 3:
+            turned = haar_rotation_vectors(copies * graphs, like).unflatten(0, (copies, graphs))
+        else:  # of a plane: any angle
+            turned = math.pi * draw[..., self.turns]
+        shift = torch.randn_like(draw) if self.gaussian else draw
+        return (shift * like).index_copy(-1, self.turns, turned)
 
     @property
     def widths(self) -> Float[Tensor, "algebra"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 from .augmentation import Augmentation
 from .averaging import AveragedModel
 from .distributions import Haar
-from .groups import SO2, SO3
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
@@ -82,21 +81,27 @@ def mean_error(
 def measure(
     model: AveragedModel, task: Task, *, copies: int = 8, seed: int = 0
 ) -> dict[str, float | int]:
-    """Errors on every test set with 1 and with `copies` copies, and the invariance error."""
+    """Errors and scores on every test set, averaged over `copies` copies and, errors, over 1, as
+    test_mae_rotated and test_mae_rotated_1_copy; the invariance error, if anything rotates."""
     found: dict[str, float | int] = {"copies": copies}
+    metric = task.metric.lower()
     for name, examples in task.tests.items():
-        many = mean_error(model, task, examples, copies=copies, seed=seed)
-        found[f"test_mae_{name}"] = many
-        found[f"test_mae_{name}_1_copy"] = mean_error(model, task, examples, seed=seed)
-    first = next(iter(task.tests.values()))
-    found["invariance_error"] = invariance_error(model, first, copies=copies, seed=seed)
+        pair = predictions_and_targets(model, examples, copies=copies, seed=seed)
+        found[f"test_{metric}_{name}"] = float(task.error(*pair).mean())
+        found[f"test_{metric}_{name}_1_copy"] = mean_error(model, task, examples, seed=seed)
+        for score, rate in task.scores.items():
+            found[f"test_{score.lower()}_{name}"] = rate(*pair)
+    if any(member.kind == "rotation" for member in model.augmentation.distribution.group.members):
+        first = next(iter(task.tests.values()))
+        found["invariance_error"] = invariance_error(
+            model, first, copies=copies, seed=seed, shown=task.shown
+        )
     return found
 
 
 def turn_at_random(model: AveragedModel) -> AveragedModel:
     """The same network under uniform rotations about the origin, in place of its own law."""
-    # Exact rotations, whatever the exponential of the model's own group.
-    group = {2: SO2, 3: SO3}[model.augmentation.distribution.group.dimension]()
+    group = model.augmentation.distribution.group.exact
     law = Haar(group).to(model.scaling.shift.device)
     turned = Augmentation(law, model.augmentation.action)
     return AveragedModel(model.network, turned, model.scaling, model.reduction)
@@ -111,12 +116,14 @@ def invariance_error(
     rotations: int = 8,
     most: int = 256,
     seed: int = 0,
+    shown: Callable[[Tensor], Tensor] = lambda prediction: prediction,
 ) -> float:
     """How far predictions change when inputs are rotated, in physical units.
 
-    The standard deviation over `rotations` uniform rotations of the prediction (brought back, for
-    an equivariant output), as a root mean square over the first `most` examples and components. A
-    model that is symmetric by construction scores rounding error.
+    The standard deviation over `rotations` uniform rotations of what is `shown` of the prediction
+    (brought back, for an equivariant output), as a root mean square over the first `most` examples
+    and components. Pixels that a rotation took from outside are NaN and left out. A model that is
+    symmetric by construction scores rounding error.
     """
     turn = turn_at_random(model).augmentation
     variances = []
@@ -125,8 +132,16 @@ def invariance_error(
         batch, _ = examples.gather(rows)
         moved, elements = turn(batch, rotations)
         back = turn.action.act_on_output(elements.double(), model.predict(moved, copies))
-        variances.append(back.unflatten(0, (rotations, len(rows))).var(0).flatten())
-    return float(torch.cat(variances).mean().sqrt())
+        variances.append(variance(shown(back).unflatten(0, (rotations, len(rows)))).flatten())
+    return float(torch.cat(variances).nanmean().sqrt())
+
+
+def variance(values: Float[Tensor, "copies ..."]) -> Float[Tensor, "..."]:
+    """Over the first axis, of what is a number; NaN where fewer than two are."""
+    known = ~values.isnan()
+    count = known.sum(0)
+    rest = torch.where(known, values - values.nanmean(0), 0.0)
+    return torch.where(count > 1, rest.square().sum(0) / (count - 1).clamp_min(1), torch.nan)
 
 
 def error_along_orbit(
@@ -185,7 +200,8 @@ def measure_curves(
     """What the page draws of a trained model, as plain numbers, on `most` test examples.
 
     Errors along the orbit of every generator (one copy, 9 values over its natural range), errors
-    against the number of copies, and predictions averaged over `copies` with their targets.
+    against the number of copies, and predictions averaged over `copies` with their targets, unless
+    these are classes.
     """
     name, examples = next(iter(task.tests.items()))
     law = model.augmentation.distribution
@@ -204,11 +220,11 @@ def measure_curves(
     predictions, targets = predictions_and_targets(
         model, examples, copies=copies, most=most, seed=seed
     )
+    pairs = {"predicted": predictions.flatten().tolist(), "true": targets.flatten().tolist()}
     return {
         "measured_on": f"{len(predictions):,} test {task.examples} ({name})",
         "orbits": orbits,
         "copies": error_against_copies(model, task, examples, most=most, seed=seed),
-        "predicted": predictions.flatten().tolist(),
-        "true": targets.flatten().tolist(),
+        **(pairs if targets.is_floating_point() else {}),  # classes are no axis
         "averaged_over": copies,
     }

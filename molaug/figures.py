@@ -48,18 +48,18 @@ class Run:
         return any(w["initial"] != w["learned"] for w in self.widths.values())
 
 
-def in_units(value: float, kind: str) -> float:
+def in_units(value: float, unit: str) -> float:
     """Radian as degrees, anything else as it is."""
-    return math.degrees(value) if kind == "rotation" else value
+    return math.degrees(value) if unit == "rad" else value
 
 
-def unit_of(kind: str) -> str:
-    return {"rotation": "degrees", "translation": "Å"}.get(kind, "")
+def unit_name(unit: str) -> str:
+    return {"rad": "degrees", "A": "Å"}.get(unit, unit)
 
 
-def short_unit(kind: str) -> str:
+def short_unit(unit: str) -> str:
     """To follow a number in a picture."""
-    return {"rotation": "°", "translation": " Å"}.get(kind, "")
+    return "°" if unit == "rad" else f" {unit_name(unit)}".rstrip()
 
 
 def number(value: float) -> str:
@@ -100,8 +100,8 @@ def measured_in_training(run: Run) -> str:
 def width_bars(run: Run) -> str:
     bars = {}
     for name, w in run.widths.items():
-        shown = [number(in_units(w[key], w["kind"])) for key in ("learned", "cap")]
-        label = f"±{shown[0]} of {shown[1]}{short_unit(w['kind'])}"
+        shown = [number(in_units(w[key], w["unit"])) for key in ("learned", "cap")]
+        label = f"±{shown[0]} of {shown[1]}{short_unit(w['unit'])}"
         true = run.row.get("true_widths", {}).get(name)
         bars[name] = Bar(
             initial=min(w["initial"] / w["cap"], 1.0),
@@ -114,7 +114,7 @@ def width_bars(run: Run) -> str:
 
 def width_history(run: Run) -> str:
     lines = {
-        f"{name} / {number(in_units(w['cap'], w['kind']))}{short_unit(w['kind'])}": [
+        f"{name} / {number(in_units(w['cap'], w['unit']))}{short_unit(w['unit'])}": [
             min(width / w["cap"], 1.0)
             for width in (w["initial"], *(row[f"width_{name}"] for row in run.history))
         ]
@@ -175,12 +175,12 @@ ORBITS = (
 
 
 def orbit_figure(runs: Sequence[Run], name: str) -> str:
-    kind, unit = runs[0].row["widths"][name]["kind"], runs[0].row["unit"]
-    series = averaged_series(runs, "orbits", "value", name, in_units(1.0, kind))
+    width, unit = runs[0].row["widths"][name], runs[0].row["unit"]
+    series = averaged_series(runs, "orbits", "value", name, in_units(1.0, width["unit"]))
     reach = max(value for value, _ in next(iter(series.values())).points)
     ticks = [(reach * k / 2, f"{reach * k / 2:.4g}") for k in range(-2, 3)]
-    subject = name if name == kind else f"{kind} {name}"
-    label = f"{subject} [{unit_of(kind) or 'coefficient'}]"
+    subject = name if name == width["kind"] else f"{width['kind']} {name}"
+    label = f"{subject} [{unit_name(width['unit']) or 'coefficient'}]"
     chart = curve_chart(
         f"Error along {subject}",
         Axis(label, -reach, reach, ticks),
@@ -201,7 +201,8 @@ def training_figures(runs: Sequence[Run]) -> str:
     trained = [run for run in runs if run.history]
     if trained:
         figures += [learning_figure(trained, key) for key in ("epoch", "seconds")]
-    figures += [scatter_figure(seeds[0]) for seeds in by_cell(measured).values()]
+    predicted = [run for run in measured if "predicted" in run.curves]
+    figures += [scatter_figure(seeds[0]) for seeds in by_cell(predicted).values()]
     return grid(figures)
 
 

@@ -23,13 +23,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 Kind = Literal["rotation", "translation", "shear", "squeeze", "scale"]
-UNITS: dict[Kind, str] = {
-    "rotation": "rad",
-    "translation": "length",
-    "shear": "",
-    "squeeze": "",
-    "scale": "",
-}
 
 
 @dataclass(frozen=True)
@@ -38,12 +31,15 @@ class Generator:
 
     cap: the natural range of its coefficient: pi for a rotation, 1 for a shear, squeeze or scale (a
     factor e) and for a translation of the plane (half an image), 5 (Angstrom) for one of space.
+    unit: of its coefficient: rad, A (Angstrom), half-sides (of the shorter side of an image), or
+    nothing for the logarithm of a factor.
     """
 
     name: str
     kind: Kind
     entries: tuple[tuple[int, int, float], ...]  # (row, column, value) of the homogeneous matrix
     cap: float = 1.0
+    unit: str = ""
 
 
 _CPU = torch.device("cpu")
@@ -65,6 +61,11 @@ class Group(ABC):
 
     dimension: int
     members: tuple[Generator, ...]
+
+    @property
+    def exact(self) -> Group:
+        """The same group with the true exponential."""
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -156,9 +157,9 @@ def _exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n 
     return identity + rest
 
 
-_R = Generator("r", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi)
-_TX = Generator("tx", "translation", ((0, 2, 1.0),))
-_TY = Generator("ty", "translation", ((1, 2, 1.0),))
+_R = Generator("r", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi, "rad")
+_TX = Generator("tx", "translation", ((0, 2, 1.0),), 1.0, "half-sides")
+_TY = Generator("ty", "translation", ((1, 2, 1.0),), 1.0, "half-sides")
 
 
 class _Plane(Group):
@@ -249,12 +250,12 @@ def _exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
 
 
 _ROTATIONS = (
-    Generator("rx", "rotation", ((1, 2, -1.0), (2, 1, 1.0)), math.pi),
-    Generator("ry", "rotation", ((0, 2, 1.0), (2, 0, -1.0)), math.pi),
-    Generator("rz", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi),
+    Generator("rx", "rotation", ((1, 2, -1.0), (2, 1, 1.0)), math.pi, "rad"),
+    Generator("ry", "rotation", ((0, 2, 1.0), (2, 0, -1.0)), math.pi, "rad"),
+    Generator("rz", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi, "rad"),
 )
 _TRANSLATIONS = tuple(
-    Generator(name, "translation", ((axis, 3, 1.0),), 5.0)
+    Generator(name, "translation", ((axis, 3, 1.0),), 5.0, "A")
     for axis, name in enumerate(("tx", "ty", "tz"))
 )
 _STRETCHES = (

@@ -16,11 +16,11 @@ from .figures import (
     in_units,
     number,
     training_figures,
-    unit_of,
+    unit_name,
     width_section,
 )
 from .files import write_bytes
-from .report import Row
+from .report import Row, kind_and_unit
 
 WIDE, NARROW = 0.8, 0.1  # shares of the natural range
 PLURALS = {
@@ -82,11 +82,11 @@ def headline(runs: Sequence[Run]) -> str:
     first, seeds = runs[0], len(runs)
     outcomes = {name: outcome(runs, name) for name in first.widths}
     clauses = []
-    for kind in dict.fromkeys(w["kind"] for w in first.widths.values()):
+    for kind, unit in dict.fromkeys(kind_and_unit(w) for w in first.widths.values()):
         for result in ("wide", "partly open", "narrow"):
-            names = [n for n, w in first.widths.items() if w["kind"] == kind]
+            names = [n for n, w in first.widths.items() if kind_and_unit(w) == (kind, unit)]
             names = [name for name in names if outcomes[name] == result]
-            clauses += [clause(runs, kind, names, result)] if names else []
+            clauses += [clause(runs, kind, unit, names, result)] if names else []
     about = f"seed {first.row['seed']} alone" if seeds == 1 else f"{seeds} seeds"
     return f"{first.cell}, {about}: {'; '.join(clauses)}."
 
@@ -98,13 +98,13 @@ def outcome(runs: Sequence[Run], name: str) -> str:
     return "wide" if share >= WIDE else "narrow" if share <= NARROW else "partly open"
 
 
-def clause(runs: Sequence[Run], kind: str, names: Sequence[str], result: str) -> str:
+def clause(runs: Sequence[Run], kind: str, unit: str, names: Sequence[str], result: str) -> str:
     """Such as `rotations rx, ry are wide (±168 to ±171 of ±180 degrees)`."""
-    shown = [in_units(run.widths[name]["learned"], kind) for run in runs for name in names]
+    shown = [in_units(run.widths[name]["learned"], unit) for run in runs for name in names]
     low, high = (f"±{number(value)}" for value in (min(shown), max(shown)))
     between = low if low == high else f"{low} to {high}"
-    cap = number(in_units(runs[0].widths[names[0]]["cap"], kind))
-    reach = f"{between} of ±{cap} {unit_of(kind)}".rstrip()
+    cap = number(in_units(runs[0].widths[names[0]]["cap"], unit))
+    reach = f"{between} of ±{cap} {unit_name(unit)}".rstrip()
     subject = (
         f"{PLURALS.get(kind, kind)} {', '.join(names)} are"
         if len(names) > 1

@@ -20,35 +20,36 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from .averaging import AveragedModel
 from .distributions import Distribution
 from .files import write_bytes
-from .groups import Group, Kind
+from .groups import Group
 from .pictures import line_chart
 
 Row = dict[str, Any]
 
 
-def show_width(width: float, kind: Kind) -> str:
-    """A width with its unit: degrees, Angstrom, or a plain number."""
-    if kind == "rotation":
-        return f"{math.degrees(width):.0f} deg"
-    return f"{width:.2f} A" if kind == "translation" else f"{width:.2f}"
+def show_width(width: float, unit: str) -> str:
+    """A width with the unit of its generator, angles in degrees."""
+    return f"{math.degrees(width):.0f} deg" if unit == "rad" else f"{width:.2f} {unit}".rstrip()
 
 
 def describe_widths(distribution: Distribution, initial: Sequence[float]) -> dict[str, Any]:
-    """Per generator: initial and learned width and its cap, in radian and Angstrom."""
+    """Per generator: initial and learned width and its cap, in the unit of the generator."""
     learned = distribution.widths.detach().cpu().tolist()
     caps = distribution.caps.cpu().tolist()
     rows = zip(distribution.group.members, initial, learned, caps, strict=True)
     return {
-        member.name: {"initial": start, "learned": end, "cap": cap, "kind": member.kind}
+        member.name: {
+            **{"initial": start, "learned": end, "cap": cap},
+            **{"kind": member.kind, "unit": member.unit},
+        }
         for member, start, end, cap in rows
     }
 
 
-def compact_widths(names: Sequence[str], kinds: Sequence[Kind], widths: Sequence[float]) -> str:
+def compact_widths(units_by_name: Mapping[str, str], widths: Sequence[float]) -> str:
     """One line for a progress bar: `rx 12 ry 10 rz 15 deg  tx 0.3 ty 0.4 tz 0.3 A`."""
     units: dict[str, list[str]] = {}
-    for name, kind, width in zip(names, kinds, widths, strict=True):
-        value, _, unit = show_width(width, kind).partition(" ")
+    for (name, shown), width in zip(units_by_name.items(), widths, strict=True):
+        value, _, unit = show_width(width, shown).partition(" ")
         units.setdefault(unit, []).append(f"{name} {value}")
     return "  ".join(f"{' '.join(values)} {unit}".strip() for unit, values in units.items())
 
@@ -71,7 +72,7 @@ class Monitor:
 
     def __init__(self, console: Console, label: str, unit: str, group: Group) -> None:
         self.console, self.label, self.unit = console, label, unit
-        self.kinds: dict[str, Kind] = {member.name: member.kind for member in group.members}
+        self.units = {member.name: member.unit for member in group.members}
         self.live = console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(20), TimeRemainingColumn())
         self.bar = Progress(*columns, console=console, transient=True, disable=not self.live)
@@ -108,9 +109,7 @@ class Monitor:
 
     def describe(self, row: Mapping[str, float]) -> str:
         """Epoch, loss, validation error and widths of one row of the history."""
-        widths = compact_widths(
-            list(self.kinds), list(self.kinds.values()), [row[f"width_{n}"] for n in self.kinds]
-        )
+        widths = compact_widths(self.units, [row[f"width_{name}"] for name in self.units])
         return (
             f"epoch {row['epoch']:.0f}  loss {row['train_loss']:.3f}  "
             f"validation {row['validation_error']:.4g} {self.unit}  {widths}"
@@ -119,12 +118,18 @@ class Monitor:
 
 def describe_run(row: Row, label: str) -> str:
     """A finished run in one line."""
-    copies = row["copies"]
+    found = ", ".join(f"{row[key]:.4g} {test}" for test, key in keys_by_test(row).items())
     return (
-        f"{label}  {row['metric']} {row['test_mae_canonical']:.4g} {row['unit']} canonical, "
-        f"{row['test_mae_rotated']:.4g} rotated, {copies} copies; "
+        f"{label}  {row['metric']} in {row['unit']}: {found}, {row['copies']} copies; "
         f"{row['seconds_training']:.0f} s of training"
     )
+
+
+def keys_by_test(row: Row, metric: str = "") -> dict[str, str]:
+    """The key of the averaged error, or of another metric, by test set: rotated and the like."""
+    start = f"test_{(metric or row['metric']).lower()}_"
+    keys = [key for key in row if key.startswith(start) and not key.endswith("_1_copy")]
+    return {key.removeprefix(start): key for key in keys}
 
 
 def show_widths(rows: Sequence[Row]) -> str:
@@ -140,18 +145,23 @@ def show_widths(rows: Sequence[Row]) -> str:
 def width_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A line per kind of generator: `rx ry rz  9 9 9 > 171 170 172 / 180 deg`."""
     lines = []
-    for kind, members in groupby(widths.items(), key=lambda item: item[1]["kind"]):
+    for (_, unit), members in groupby(widths.items(), key=lambda item: kind_and_unit(item[1])):
         found = {name: w for name, w in members if w["learned"] or w["initial"]}
         if not found:
             continue
         column = {
-            key: [show_width(w[key], kind).split(" ")[0] for w in found.values()]
+            key: [show_width(w[key], unit).split(" ")[0] for w in found.values()]
             for key in ("initial", "learned", "cap")
         }
-        unit = show_width(0.0, kind).partition(" ")[2]
+        shown = show_width(0.0, unit).partition(" ")[2]
         values = " > ".join(" ".join(column[key]) for key in ("initial", "learned"))
-        lines.append(f"{' '.join(found)}  {values} / {column['cap'][0]} {unit}".rstrip())
+        lines.append(f"{' '.join(found)}  {values} / {column['cap'][0]} {shown}".rstrip())
     return lines
+
+
+def kind_and_unit(width: Mapping[str, Any]) -> tuple[str, str]:
+    """Of a generator; widths with both alike share a line."""
+    return width["kind"], width["unit"]
 
 
 def save_widths_picture(
@@ -165,7 +175,7 @@ def save_widths_picture(
     caps = model.augmentation.distribution.caps.tolist()
     members = model.augmentation.distribution.group.members
     lines = {
-        f"{member.name} / {show_width(cap, member.kind)}": [
+        f"{member.name} / {show_width(cap, member.unit)}": [
             width / cap for width in (start, *(row[f"width_{member.name}"] for row in history))
         ]
         for member, start, cap in zip(members, initial, caps, strict=True)

@@ -37,7 +37,8 @@ class Task:
 
     tests maps a name, such as `canonical` or `rotated`, to examples. `error` gives the error of
     every example in `unit` from predictions and targets, both physical. `examples` is what one
-    calls them.
+    calls them. `scores` rate all of a test set at once, in per cent, from its predictions and
+    targets. `shown` turns predictions into what a user reads, in `output_unit`.
     """
 
     name: str
@@ -49,6 +50,9 @@ class Task:
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]]
     error: Callable[[Tensor, Tensor], Float[Tensor, "graphs"]]
     metric: str = "MAE"
+    scores: Mapping[str, Callable[[Tensor, Tensor], float]] = field(default_factory=dict)
+    shown: Callable[[Tensor], Tensor] = lambda prediction: prediction
+    output_unit: str = ""  # that of the error, unless given
     examples: str = "examples"
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was measured on
 

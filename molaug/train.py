@@ -7,17 +7,17 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
-from .config import CONFIGS, QM9Config, resolve
+from .config import CONFIGS, RunConfig, resolve
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from .loop import Recipe
-    from .molecules.data import MoleculeSet
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,15 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     out = console()
     try:
-        config, molecules = prepare_run(config, out)
+        config = prepare_run(config, out)
+        data = tasks_of(config).open_data(config)
         folder = config.run_dir or Path("runs") / config.run_name
         claim_folder(folder, config)
-        rows = train_all(molecules, config, folder, out)
+        rows = train_all(data, config, folder, out)
     except (ValueError, FileNotFoundError, NotFinite) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
     write_json(folder / "comparison.json", {"rows": rows})
-    out.print(comparison_table(rows, describe(config, rows)))
+    out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
     for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
         print_plain(out, text)
     page = write_report(folder, config, rows, arguments)
@@ -53,41 +54,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def prepare_run(config: QM9Config, out: Console) -> tuple[QM9Config, MoleculeSet]:
-    """Resolve the preset for this machine, set threads, and open the data."""
-    import torch
+def tasks_of(config: RunConfig) -> Any:
+    """The module that knows the data and the models of a task: `tasks` of molecules or images, with
+    open_data, build_task, describe and illustrate."""
+    return import_module(f".{config.domain}.tasks", __package__)
 
-    from .molecules.data import load_qm9
+
+def prepare_run(config: RunConfig, out: Console) -> RunConfig:
+    """Resolve the preset for this machine, and set threads."""
+    import torch
 
     gpu = config.device != "cpu" and torch.cuda.is_available()
     resolved = resolve(config, gpu)
     if config.preset == "auto":
         out.print(
             f"{'A GPU was found' if gpu else 'No GPU'}: preset '{resolved.preset}' with "
-            f"{resolved.train_size:,} training molecules and {resolved.epochs} epochs; "
-            "--preset quick or full chooses otherwise."
+            f"{f'{resolved.train_size:,}' if resolved.train_size else 'all'} training examples and "
+            f"{resolved.epochs} epochs; --preset quick or full chooses otherwise."
         )
     if config.threads:
         torch.set_num_threads(config.threads)
-    return resolved, load_qm9(qm9_dir=config.qm9_dir)
+    return resolved
 
 
-def runs(config: QM9Config) -> list[tuple[str, str, int]]:
+def runs(config: RunConfig) -> list[tuple[str, str, int]]:
     """The grid: (symmetry, network, seed)."""
     seeds = range(config.seed, config.seed + config.seeds)
     return [(s, n, k) for k in seeds for n in config.network for s in config.symmetry]
 
 
-def train_all(
-    molecules: MoleculeSet, config: QM9Config, folder: Path, out: Console
-) -> list[dict[str, Any]]:
+def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[dict[str, Any]]:
     """Every run of the grid, a line about each; returns the rows of the comparison."""
     from .report import describe_run, print_plain
 
     rows = []
     for number, run in enumerate(runs(config), 1):
         label = f"{number}/{len(runs(config))}  {run[0]} {run[1]} seed {run[2]}"
-        rows.append(train_one(molecules, config, *run, folder, out, label))
+        rows.append(train_one(data, config, *run, folder, out, label))
         print_plain(out, describe_run(rows[-1], label))
     return rows
 
@@ -97,7 +100,7 @@ def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
     return folder / f"{symmetry}-{network}-{seed}"
 
 
-def claim_folder(folder: Path, config: QM9Config) -> None:
+def claim_folder(folder: Path, config: RunConfig) -> None:
     """Write the configuration, or make sure the folder's run has the same.
 
     Raises ValueError, naming the settings that differ, if another run lives there.
@@ -107,7 +110,7 @@ def claim_folder(folder: Path, config: QM9Config) -> None:
     path, ours = folder / "config.json", config.to_dict()
     if path.exists():
         theirs = json.loads(path.read_text())
-        fixed = set(ours) - FREE_TO_CHANGE
+        fixed = set(ours) - FREE_TO_CHANGE - config.places()
         differing = sorted(key for key in fixed if ours[key] != theirs.get(key))
         if differing:
             raise ValueError(
@@ -117,13 +120,13 @@ def claim_folder(folder: Path, config: QM9Config) -> None:
     write_json(path, ours)
 
 
-# What may differ when a folder is continued: which runs of the grid, and where things are.
-FREE_TO_CHANGE = {"symmetry", "network", "seeds", "run_dir", "qm9_dir", "threads", "preset"}
+# What may differ when a folder is continued, besides where things are: which runs of the grid.
+FREE_TO_CHANGE = {"symmetry", "network", "seeds", "threads", "preset"}
 
 
 def train_one(
-    molecules: MoleculeSet,
-    config: QM9Config,
+    data: Any,
+    config: RunConfig,
     symmetry: str,
     network: str,
     seed: int,
@@ -136,8 +139,6 @@ def train_one(
     from .evaluate import measure, measure_curves, turn_at_random
     from .files import write_json
     from .loop import Trainer, start_fabric
-    from .molecules.pictures import draw_law
-    from .molecules.tasks import build_task
     from .objectives import build_objective
     from .report import Monitor, describe_widths, save_widths_picture, versions
 
@@ -147,8 +148,8 @@ def train_one(
         row: dict[str, Any] = json.loads(finished.read_text())
         return row
     fabric = start_fabric(config.device, config.precision)
-    task, rows = build_task(
-        molecules, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
+    task, rows = tasks_of(config).build_task(
+        data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
     )
     identity = {"symmetry": symmetry, "network": network, "seed": seed, **task.about}
     settings = {"run": identity, "config": config.to_dict(), "versions": versions()}
@@ -163,12 +164,13 @@ def train_one(
     title = f"{symmetry} {network} seed {seed}"
     save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
     curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
-    drawing = draw_law(model.augmentation, task.tests["canonical"])
-    write_json(run / "curves.json", {**curves, "drawing": drawing})
+    write_json(run / "curves.json", {**curves, **tasks_of(config).illustrate(model, task)})
     row = {
         **identity,
         "metric": task.metric,
         "examples": task.examples,
+        **({"scores": [*task.scores]} if task.scores else {}),
+        **({"output_unit": task.output_unit} if task.output_unit else {}),
         **measure(model, task, copies=config.test_copies, seed=seed),
         "widths": describe_widths(model.augmentation.distribution, initial),
         "parameters": sum(p.numel() for p in model.network.parameters()),
@@ -176,14 +178,14 @@ def train_one(
         "seconds_training": trainer.progress.seconds,
         "device": str(fabric.device),
     }
-    if symmetry == "none":
+    if symmetry == "none" and "invariance_error" in row:
         turned = turn_at_random(model)
         row["haar_at_test"] = measure(turned, task, copies=config.test_copies, seed=seed)
     write_json(finished, row)
     return row
 
 
-def build_recipe(config: QM9Config, seed: int) -> Recipe:
+def build_recipe(config: RunConfig, seed: int) -> Recipe:
     """How the loop is to train, out of a resolved configuration."""
     from .loop import Recipe
 
@@ -191,17 +193,8 @@ def build_recipe(config: QM9Config, seed: int) -> Recipe:
     return Recipe(seed=seed, **{name: getattr(config, name) for name in shared})
 
 
-def describe(config: QM9Config, rows: list[dict[str, Any]]) -> str:
-    """What the table was measured on, in one line."""
-    row = rows[0]
-    return (
-        f"QM9 {row['target']} [{row['unit']}]: {row['train_count']:,} training and "
-        f"{row['test_count']:,} test molecules of the {config.split} split, {config.frame} frames"
-    )
-
-
 def write_report(
-    folder: Path, config: QM9Config, rows: list[dict[str, Any]], arguments: Sequence[str]
+    folder: Path, config: RunConfig, rows: list[dict[str, Any]], arguments: Sequence[str]
 ) -> Path:
     """The page about all runs of the grid; returns its path."""
     from .loop import read_history
@@ -217,7 +210,7 @@ def write_report(
         [read_history(cell / "history.csv") for cell in cells],
         command=["python", "-m", "molaug.train", *arguments],
         versions=versions(),
-        about=describe(config, rows),
+        about=tasks_of(config).describe(config, rows),
     )
     return page
 

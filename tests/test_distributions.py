@@ -17,6 +17,7 @@ from molaug.distributions import (
     stratified_uniform,
 )
 from molaug.groups import SE2, SE3, SO2, SO3, Aff3
+from molaug.images.colour import Colour
 
 FAILURE_RATE = 1e-6  # of a test against a sampled law, over all possible seeds
 
@@ -120,12 +121,21 @@ def test_haar_rotations_are_uniform():
 
 @pytest.mark.parametrize("group", [SO2(), SE2(), SO3(), SE3()])
 @pytest.mark.parametrize("gaussian", [False, True])
-def test_fixed_law_has_rotations_first_and_the_asked_for_translations(group, gaussian):
+def test_fixed_law_has_all_rotations_and_the_asked_for_translations(group, gaussian):
     law = Haar(group, 2.0, gaussian)
     draws = law.rsample(1, 8000)[0]
     assert draws.shape == (8000, len(group.members))
-    moves = draws[:, law.rotations :]
+    turns = len(law.turns)
+    moves = draws[:, turns:]
     expected = 2.0 if gaussian else 2.0 / math.sqrt(3)
     for move in moves.unbind(1):
         assert math.isclose(float(move.std()), expected, rel_tol=0.1)
-    assert draws[:, : law.rotations].norm(dim=1).amax() <= math.pi + 1e-5
+    assert draws[:, :turns].norm(dim=1).amax() <= math.pi + 1e-5
+
+
+def test_rotations_are_found_wherever_they_stand_among_the_generators():
+    law = Haar(Colour())
+    draws = law.rsample(1, 8000)[0]
+    assert law.widths.tolist() == pytest.approx([math.pi, 0, 0, 0])
+    assert float(draws[:, 0].std()) == pytest.approx(math.pi / math.sqrt(3), rel=0.1)
+    assert not draws[:, 1:].any()

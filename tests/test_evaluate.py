@@ -20,6 +20,7 @@ from molaug.evaluate import (
     measure_curves,
     predictions_and_targets,
     turn_at_random,
+    variance,
 )
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
@@ -83,7 +84,22 @@ def test_a_network_turned_at_random_becomes_more_invariant_and_moves_nowhere():
     before, after = (invariance_error(m, task.train, copies=16) for m in (task.model, turned))
     assert after < 0.5 * before
     assert isinstance(task.model.augmentation.distribution, Identity)  # it keeps its own law
-    assert (turned.augmentation.distribution.widths == torch.pi).all()
+    widths = turned.augmentation.distribution.widths
+    assert widths.tolist() == pytest.approx([torch.pi] * 3 + [0] * (len(widths) - 3))
+
+
+def test_variance_leaves_out_what_is_not_known():
+    nan = torch.nan
+    values = torch.tensor([[1.0, 2.0, nan], [3.0, nan, nan], [5.0, nan, 7.0]])
+    assert variance(values).nan_to_num(-1).tolist() == [4.0, -1.0, -1.0]
+    whole = torch.randn(5, 4)
+    assert torch.allclose(variance(whole), whole.var(0))
+
+
+def test_what_is_shown_of_a_prediction_is_what_its_invariance_is_measured_in():
+    task = build_task()
+    tenfold = invariance_error(task.model, task.train, copies=1, shown=lambda p: 10 * p)
+    assert tenfold == pytest.approx(10 * invariance_error(task.model, task.train, copies=1))
 
 
 def test_invariance_is_measured_with_exact_rotations_even_for_compat():

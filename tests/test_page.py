@@ -24,7 +24,7 @@ def run(symmetry: str = "learned", network: str = "coordinates", seed: int = 0, 
         share = LEARNED.get(member.kind, 0.5) if symmetry == "learned" else 0.0
         start = initial * member.cap if symmetry == "learned" else 0.0
         entry = {"initial": start, "learned": share * member.cap, "cap": member.cap}
-        widths[member.name] = {**entry, "kind": member.kind}
+        widths[member.name] = {**entry, "kind": member.kind, "unit": member.unit}
     keys = ("canonical", "canonical_1_copy", "rotated", "rotated_1_copy")
     row = {
         **{"symmetry": symmetry, "network": network, "seed": seed, "unit": "meV", "copies": 8},

@@ -40,11 +40,11 @@ def row(symmetry: str, law) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("width", "kind", "text"),
-    [(math.pi, "rotation", "180 deg"), (2.5, "translation", "2.50 A"), (0.1, "shear", "0.10")],
+    ("width", "unit", "text"),
+    [(math.pi, "rad", "180 deg"), (2.5, "A", "2.50 A"), (0.1, "", "0.10")],
 )
-def test_widths_have_units(width, kind, text):
-    assert show_width(width, kind) == text
+def test_widths_have_units(width, unit, text):
+    assert show_width(width, unit) == text
 
 
 def test_every_generator_is_described():
@@ -53,7 +53,7 @@ def test_every_generator_is_described():
     assert tuple(found) == Aff3().names
     assert [w["initial"] for w in found.values()] == [0.01 * i for i in range(12)]
     for name, member in zip(found, Aff3().members, strict=True):
-        assert found[name]["kind"] == member.kind
+        assert (found[name]["kind"], found[name]["unit"]) == (member.kind, member.unit)
         assert math.isclose(found[name]["learned"], 0.2 * member.cap, rel_tol=1e-5)
         assert found[name]["cap"] == pytest.approx(member.cap)
 
@@ -69,7 +69,7 @@ def test_widths_are_listed_for_runs_that_move_their_inputs():
 
 
 def test_progress_line_groups_widths_by_unit():
-    line = compact_widths(["rx", "tx"], ["rotation", "translation"], [math.pi / 2, 1.0])
+    line = compact_widths({"rx": "rad", "tx": "A"}, [math.pi / 2, 1.0])
     assert line == "rx 90 deg  tx 1.00 A"
 
 
@@ -107,7 +107,9 @@ def test_a_finished_run_is_told_in_one_line():
     found = {"metric": "MAE", "unit": "meV", "copies": 8, "seconds_training": 61.2}
     found |= {"test_mae_canonical": 101.25, "test_mae_rotated": 102.25}
     line = describe_run(found, "2/9  none coordinates seed 0")
-    expected = "2/9  none coordinates seed 0  MAE 101.2 meV canonical, 102.2 rotated, 8 copies; "
+    expected = (
+        "2/9  none coordinates seed 0  MAE in meV: 101.2 canonical, 102.2 rotated, 8 copies; "
+    )
     assert line == expected + "61 s of training"
 
 

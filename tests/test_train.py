@@ -16,6 +16,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from molaug.evaluate import mean_error
+from molaug.images import tasks as images
 from molaug.molecules.data import load_qm9
 from molaug.molecules.tasks import load_task
 from molaug.train import main
@@ -139,3 +141,21 @@ def test_killed_and_terminated_runs_end_as_the_uninterrupted_one(tmp_path):
         assert not (folder / "learned-coordinates-4" / "metrics.json").exists()
         assert start(folder).wait() == 0
         assert outcome(folder) == outcome(tmp_path / "whole")
+
+
+def test_images_are_trained_by_the_same_command(tmp_path):
+    arguments = ["sprites", "--device", "cpu", "--train-size", "64", "--validation-size", "16"]
+    arguments += ["--test-size", "16", "--channels", "8", "--layers", "2", "--epochs", "2"]
+    arguments += ["--test-copies", "2", "--symmetry", "learned", "fixed_true", "none"]
+    assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
+    rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
+    for row in rows:
+        assert 0 <= row["test_error_canonical"] <= 100
+        assert row["true_widths"]["r"] == pytest.approx(math.pi / 4)
+    learned, fixed, none = (row["widths"]["r"]["learned"] for row in rows)
+    assert none == 0 < learned
+    assert fixed == pytest.approx(math.pi / 4)
+    assert "A test image as the law moves it" in (tmp_path / "report.html").read_text()
+    task = images.load_task(tmp_path / "none-residual-0")
+    assert mean_error(task.model, task, task.tests["canonical"]) == rows[2]["test_error_canonical"]
+    assert main([*arguments, "--run-dir", str(tmp_path), "--degrees", "30"]) == 1

@@ -128,14 +128,3 @@ class ImageAction:
             back = sample(prediction.to(dtype), grid)
         inside = sample_valid(torch.ones_like(back[:, 0], dtype=torch.bool), grid)
         return torch.where(inside[:, None], back, torch.nan)
-
-
-def mean_of_maps(
-    predictions: Float[Tensor, "copies graphs channels height width"],
-) -> Float[Tensor, "graphs channels height width"]:
-    """The reduction for maps: every pixel averaged over the copies in which it was inside; NaN
-    where it was in none. Gradients are finite: zero for what is NaN."""
-    inside = ~predictions.isnan()
-    total = torch.where(inside, predictions, 0.0).sum(0)
-    count = inside.sum(0)
-    return torch.where(count > 0, total / count.clamp_min(1), torch.nan)

@@ -37,7 +37,7 @@ class Colour(Group):
 
     dimension = 3
     members = (
-        Generator("hue", "rotation", _TURN, math.pi),
+        Generator("hue", "rotation", _TURN, math.pi, "rad"),
         Generator("brightness", "translation", tuple((i, 3, 1.0) for i in _AXES), 0.5),
         Generator(
             "contrast",
@@ -62,6 +62,18 @@ class Colour(Group):
         linear = contrast.exp() * element[..., :3, :3]
         top = torch.cat([linear, shift.expand_as(linear[..., :1])], -1)
         return torch.cat([top, element[..., 3:, :]], -2)
+
+
+@final
+class Light(Group):
+    """Brightness and contrast alone, which are all that there is on grey pictures; see `Colour`."""
+
+    dimension = 3
+    members = Colour.members[1:3]
+
+    def exp(self, coefficients: Float[Tensor, "*batch 2"]) -> Float[Tensor, "*batch 4 4"]:
+        zero = torch.zeros_like(coefficients[..., :1])
+        return Colour().exp(torch.cat([zero, coefficients, zero], -1))
 
 
 def mean_exponential(z: Tensor) -> Tensor:

@@ -1,57 +1,167 @@
-"""What a task on images is made of: its examples, its loss and its error."""
+"""From a configuration to a task on images: data, law, action, network, loss."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import torch
-from jaxtyping import Float
-from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch import Tensor, nn
 
-from .batch import ImageBatch
-from .data import ImageSet
+from molaug.augmentation import Action, Augmentation
+from molaug.averaging import AveragedModel, Scaling, mean_of_outputs
+from molaug.checkpoint import load_weights, read_configuration
+from molaug.distributions import Distribution, Identity, LearnedUniform, Uniform
+from molaug.groups import GROUPS, Group
+from molaug.split import Split
+from molaug.task import Task, absolute_error, absolute_loss
 
+from .action import ImageAction
+from .colour import Colour, ColourAction, Light
+from .examples import ImageExamples
+from .losses import REDUCTIONS, class_error, class_loss, mean_iou, probabilities
+from .networks import build_network
+from .pictures import draw_law
+from .product import Product, ProductAction
+from .sources import OPENERS, Pictures
 
-class ImageExamples:
-    """Images and their targets, resident on one device and gathered there."""
+if TYPE_CHECKING:
+    from .config import ImageConfig
 
-    def __init__(self, some: ImageSet, device: torch.device | str = "cpu") -> None:
-        self.name, self.index = some.name, some.index
-        self.images = torch.from_numpy(some.images).to(device)  # bytes: a quarter of the memory
-        self.valid = torch.from_numpy(some.valid.copy()).to(device)
-        self.targets = torch.from_numpy(some.targets).to(device)
-
-    def __len__(self) -> int:
-        return len(self.index)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """(examples,) the same for all: an image costs what every other costs."""
-        return np.ones(len(self), np.int64)
-
-    def gather(self, rows: Tensor) -> tuple[ImageBatch, Tensor]:
-        """The batch, with values from 0 to 1, and the targets."""
-        rows = rows.to(self.images.device)
-        return ImageBatch(self.images[rows].float() / 255, self.valid[rows]), self.targets[rows]
-
-    def describe(self, rows: Tensor) -> str:
-        return f"{self.name} images " + ", ".join(str(i) for i in self.index[rows.numpy()])
+COLOURS: dict[str, type[Group]] = {"light": Light, "colour": Colour}
 
 
-SMOOTHING = 0.1
+def open_data(config: ImageConfig) -> Pictures:
+    """The pictures of the task."""
+    return OPENERS[config.task](config)
 
 
-def class_loss(logits: Float[Tensor, "graphs classes"], target: Tensor) -> Float[Tensor, ""]:
-    """Cross-entropy [nat] with smoothed labels; classes (graphs,) may come as floats, having
-    passed a scaling.
+def build_group(name: str, output: str) -> tuple[Group, Action]:
+    """A group such as so2, light or se2_colour, and how it acts; output: scalar or map."""
+    plane, _, colour = name.rpartition("_") if "_" in name else ("", "", name)
+    if name in GROUPS:
+        return GROUPS[name](), ImageAction(output)  # type: ignore[arg-type]
+    if not plane:
+        return COLOURS[colour](), ColourAction()
+    moves, action = build_group(plane, output)
+    both = Product(moves, COLOURS[colour]())
+    return both, ProductAction(action, ColourAction(), both.size)
 
-    A reward in proportion to the loss compares widths by the percentage by which they raise it.
-    Plain cross-entropy of training images falls to 1e-4 and means nothing by then, yet any width
-    raises it by a large percentage; smoothed labels give it the floor of their own entropy.
+
+def build_distribution(
+    symmetry: str, group: Group, config: ImageConfig, true: dict[str, float]
+) -> Distribution:
+    """The law of a `--symmetry`: learned, none, or fixed: up to the natural range of every
+    generator asked for, or as far as the truth allows."""
+    if symmetry == "learned":
+        return LearnedUniform(group, config.initial_width, config.generators)
+    if symmetry == "none":
+        return Identity(group)
+    reach = {member.name: member.cap for member in group.members}
+    chosen = reach if symmetry == "fixed" else true
+    wanted = config.generators or group.names
+    return Uniform(group, [chosen.get(n, 0.0) if n in wanted else 0.0 for n in group.names])
+
+
+def build_task(
+    pictures: Pictures,
+    config: ImageConfig,
+    *,
+    symmetry: str,
+    network: str | nn.Module,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> tuple[Task, Split]:
+    """Everything the loop needs for one run, and the split it was given.
+
+    The network starts from `seed`, whatever was drawn before.
     """
-    return cross_entropy(logits, target.long(), label_smoothing=SMOOTHING)
+    kind = KINDS[config.kind]
+    group, action = build_group(config.group, kind["output"])
+    train = pictures.train
+    classes = len(train.classes)
+    torch.manual_seed(seed)
+    if isinstance(network, str):
+        assert config.channels is not None, "resolve() fills the sizes"
+        assert config.layers is not None
+        network = build_network(
+            network,
+            inputs=train.images.shape[1],
+            outputs=classes or 1,
+            channels=config.channels,
+            layers=config.layers,
+        )
+    law = build_distribution(symmetry, group, config, pictures.true_widths)
+    reduction: Callable[[Tensor], Tensor] = mean_of_outputs
+    scaling = Scaling()
+    if config.kind == "angle":
+        scaling = Scaling(float(train.targets.mean()), float(train.targets.std()))
+        network = nn.Sequential(network, nn.Flatten(0))
+    else:
+        reduction = REDUCTIONS[config.mean_of]
+    task = Task(
+        name=config.task,
+        train=ImageExamples(train, device),
+        validation=ImageExamples(pictures.validation, device),
+        tests={name: ImageExamples(some, device) for name, some in pictures.tests.items()},
+        model=AveragedModel(network, Augmentation(law, action), scaling, reduction),
+        examples="images",
+        about={
+            "task": config.task,
+            "unit": kind["unit"],
+            "pictures": pictures.origin,
+            "train_count": len(train),
+            "test_count": len(next(iter(pictures.tests.values()))),
+            "true_widths": {
+                name: width for name, width in pictures.true_widths.items() if name in group.names
+            },
+        },
+        **{key: value for key, value in kind.items() if key != "output"},
+    )
+    return task, pictures.split
 
 
-def class_error(logits: Float[Tensor, "graphs classes"], target: Tensor) -> Float[Tensor, "graphs"]:
-    """100 where the most likely class is wrong, else 0: its mean is the error in per cent."""
-    return 100.0 * (logits.argmax(1) != target.long())
+_CLASSES = {
+    **{"unit": "%", "metric": "error", "loss": class_loss, "error": class_error},
+    **{"shown": probabilities, "output_unit": "% of probability"},
+}
+KINDS: dict[str, dict[str, Any]] = {  # how a kind of prediction moves and is rated
+    "class": {"output": "scalar", **_CLASSES},
+    "map": {"output": "map", "scores": {"mIoU": mean_iou}, **_CLASSES},
+    "angle": {
+        **{"output": "scalar", "unit": "deg", "loss": absolute_loss, "error": absolute_error},
+    },
+}
+
+
+def describe(config: ImageConfig, rows: list[dict[str, Any]]) -> str:
+    """What the table was measured on, in one line."""
+    row = rows[0]
+    return (
+        f"{row['pictures']} [{row['metric']} in {row['unit']}]: {row['train_count']:,} training "
+        f"and {row['test_count']:,} test images"
+    )
+
+
+def illustrate(model: AveragedModel, task: Task) -> dict[str, Any]:
+    """Pictures for the page."""
+    return {"drawing": draw_law(model.augmentation, task.tests["canonical"])}
+
+
+def load_task(run: Path, device: torch.device | str = "cpu") -> Task:
+    """The task of a finished run, its model with the trained weights, from the run's folder.
+
+    Raises FileNotFoundError if the run has no weights yet.
+    """
+    from .config import CONFIGS
+
+    weights = run / "weights.safetensors"
+    if not weights.exists():
+        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
+    settings = read_configuration(weights)
+    cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    config = CONFIGS[settings["run"]["task"]].from_dict(settings["config"])
+    task, _ = build_task(open_data(config), config, **cell, device=device)
+    load_weights(weights, task.model)
+    return task

@@ -5,29 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
-from molaug.files import atomic
+from molaug.split import Split
 
 QM9_COUNT = 130_831  # QM9 without the 3,054 uncharacterised molecules
-
-
-@dataclass(frozen=True)
-class Split:
-    """Rows of a set, in the order in which they were drawn; no row is in two of the three."""
-
-    train: np.ndarray  # (train,) int64
-    validation: np.ndarray  # (validation,) int64
-    test: np.ndarray  # (test,) int64
-
-    def save(self, path: Path) -> None:
-        """The three arrays as .npz."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic(path) as file:
-            np.savez_compressed(file, **vars(self))
 
 
 @dataclass(frozen=True)

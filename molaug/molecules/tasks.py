@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,17 +15,19 @@ from molaug.averaging import AveragedModel, Scaling
 from molaug.checkpoint import load_weights, read_configuration
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import GROUPS, Group
+from molaug.split import Split
 from molaug.task import Task, absolute_error, absolute_loss
 
 from . import targets as qm9
 from .action import MoleculeAction
 from .batch import MoleculeBatch
-from .data import MoleculeSet, orient, random_rotations, rotate
+from .data import MoleculeSet, load_qm9, orient, random_rotations, rotate
 from .networks import build_network
-from .splits import Split, split
+from .pictures import draw_law
+from .splits import split
 
 if TYPE_CHECKING:
-    from molaug.config import QM9Config
+    from .config import QM9Config
 
 
 class MoleculeExamples:
@@ -56,6 +58,11 @@ class MoleculeExamples:
 
     def describe(self, rows: Tensor) -> str:
         return "QM9 molecules " + ", ".join(str(i) for i in self.index[rows.numpy()])
+
+
+def open_data(config: QM9Config) -> MoleculeSet:
+    """All of QM9."""
+    return load_qm9(qm9_dir=config.qm9_dir)
 
 
 def prepare(molecules: MoleculeSet, config: QM9Config) -> tuple[MoleculeSet, Split]:
@@ -179,12 +186,26 @@ def build_task(
     return task, rows
 
 
+def describe(config: QM9Config, rows: list[dict[str, Any]]) -> str:
+    """What the table was measured on, in one line."""
+    row = rows[0]
+    return (
+        f"QM9 {row['target']} [{row['unit']}]: {row['train_count']:,} training and "
+        f"{row['test_count']:,} test molecules of the {config.split} split, {config.frame} frames"
+    )
+
+
+def illustrate(model: AveragedModel, task: Task) -> dict[str, str]:
+    """Pictures for the page."""
+    return {"drawing": draw_law(model.augmentation, task.tests["canonical"])}
+
+
 def load_task(run: Path, molecules: MoleculeSet, device: torch.device | str = "cpu") -> Task:
     """The task of a finished run, its model with the trained weights, from the run's folder.
 
     Raises FileNotFoundError if the run has no weights yet.
     """
-    from molaug.config import QM9Config
+    from .config import QM9Config
 
     weights = run / "weights.safetensors"
     if not weights.exists():

@@ -11,9 +11,10 @@ from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import Identity, LearnedUniform
 from molaug.groups import SE2, SO2, Aff2
-from molaug.images.action import ImageAction, invert, mean_of_maps
+from molaug.images.action import ImageAction, invert
 from molaug.images.batch import ImageBatch
 from molaug.images.data import VOID
+from molaug.images.losses import mean_of_known
 
 SIZES = [(32, 32), (28, 28), (9, 9), (16, 32), (32, 16), (27, 40)]
 
@@ -197,7 +198,7 @@ def test_maps_from_outside_are_no_numbers():
 
 def test_maps_are_averaged_over_the_copies_that_saw_the_pixel():
     maps = torch.tensor([[1.0, torch.nan, torch.nan], [3.0, 5.0, torch.nan]]).requires_grad_()
-    mean = mean_of_maps(maps.reshape(2, 1, 1, 1, 3)).flatten()
+    mean = mean_of_known(maps.reshape(2, 1, 1, 1, 3)).flatten()
     assert torch.equal(mean[:2], torch.tensor([2.0, 5.0]))
     assert mean[2].isnan()
     torch.where(mean.isnan(), 0.0, mean).sum().backward()
@@ -215,7 +216,7 @@ def test_an_equivariant_average_keeps_an_equivariant_map():
     law = LearnedUniform(SE2(), 0.1, caps={"tx": 1.0, "ty": 1.0})
     images = smooth(32, 48, graphs=2).float()
     augmentation = Augmentation(law, ImageAction("map"))
-    model = AveragedModel(Brightness(), augmentation, reduction=mean_of_maps)
+    model = AveragedModel(Brightness(), augmentation, reduction=mean_of_known)
     output = model(ImageBatch.whole(images), copies=8)
     middle = (slice(None), slice(None), slice(8, -8), slice(8, -8))
     assert (output - images)[middle].abs().amax() < 0.02
@@ -253,7 +254,7 @@ def test_nothing_is_read_by_the_host():
         moved = ImageAction().act(elements, ImageBatch.whole(images))
         back = ImageAction("map").act_on_output(elements, images)
         known = ImageAction().act_on_labels(elements, labels)
-        return moved.images, moved.valid, mean_of_maps(back[None]), known
+        return moved.images, moved.valid, mean_of_known(back[None]), known
 
     elements = torch.cat([random_element(seed) for seed in range(6)]).float().unflatten(0, (3, 2))
     for together, alone in zip(torch.vmap(moves)(elements), moves(elements[1]), strict=True):

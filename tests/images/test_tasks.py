@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
-import pytest
 import torch
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel, Scaling
+from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.groups import SO2
 from molaug.images.action import ImageAction
 from molaug.images.data import turn_within
 from molaug.images.drawing import draw_scenes, draw_sprites
+from molaug.images.examples import ImageExamples
+from molaug.images.losses import average_logits, class_error, class_loss
 from molaug.images.networks import ResidualNetwork
-from molaug.images.tasks import SMOOTHING, ImageExamples, class_error, class_loss
 from molaug.loop import Recipe, Trainer, start_fabric
 from molaug.objectives import ScaleFree
 from molaug.task import Examples, Task
@@ -42,24 +40,6 @@ def test_examples_carry_masks_and_label_maps():
     assert not batch.valid.all()
 
 
-@pytest.mark.parametrize("classes", [2, 4, 10])
-def test_the_floor_of_the_loss_is_the_entropy_of_smoothed_labels(classes):
-    share = SMOOTHING / classes
-    right = 1 - SMOOTHING + share
-    floor = -right * math.log(right) - (classes - 1) * share * math.log(share)
-    best = torch.full((1, classes), share)
-    best[0, 1] = right
-    loss = class_loss(best.log(), torch.tensor([1]))
-    assert float(loss) == pytest.approx(floor, rel=1e-5)
-
-
-def test_classes_survive_the_scaling_of_a_model():
-    target = Scaling().to_standard(torch.tensor([0, 2, 1]))
-    logits = 9 * torch.eye(3)
-    assert class_error(logits, target).tolist() == [0, 100, 100]
-    assert class_loss(logits, target) > class_loss(logits, torch.arange(3))
-
-
 def test_the_shared_loop_trains_on_images(tmp_path):
     examples = ImageExamples(draw_sprites(64, size=16))
     augmentation = Augmentation(LearnedUniform(SO2(), initial=0.1), ImageAction())
@@ -70,7 +50,9 @@ def test_the_shared_loop_trains_on_images(tmp_path):
         train=examples,
         validation=examples,
         tests={"canonical": examples},
-        model=AveragedModel(ResidualNetwork(3, classes=4, channels=8), augmentation),
+        model=AveragedModel(
+            ResidualNetwork(3, classes=4, channels=8), augmentation, reduction=average_logits
+        ),
         loss=class_loss,
         error=class_error,
     )

@@ -9,22 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from molaug import groups
-from molaug.config import (
+from molaug.molecules import data, splits
+from molaug.molecules.config import (
     FRAMES,
-    GENERATORS,
+    GROUPS,
     NETWORKS,
-    OBJECTIVES,
-    PRESETS,
     SYMMETRIES,
     QM9Config,
-    resolve,
     split_names,
     split_sizes,
     target_names,
 )
-from molaug.molecules import data, splits
 from molaug.objectives import build_objective
 from molaug.options import flag_of
+from molaug.settings import GENERATORS, OBJECTIVES, resolve
 
 
 def _some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
@@ -128,7 +126,7 @@ def test_settings_of_a_wrong_type_or_name_are_refused(values, why):
         QM9Config.from_dict(values)
 
 
-@pytest.mark.parametrize("group", GENERATORS)
+@pytest.mark.parametrize("group", GROUPS)
 def test_generators_are_those_of_the_group(group):
     assert GENERATORS[group] == tuple(member.name for member in groups.GROUPS[group].members)
     for name in GENERATORS["aff3"]:
@@ -187,7 +185,7 @@ def test_resolving_fills_in_and_overrides_nothing(settings, gpu):
     before, after = vars(config), vars(resolved)
     changed = {name for name in before if before[name] != after[name]}
     assert all(before[name] is None for name in changed - {"preset"})
-    filled = {"train_size", "validation_size", "test_size", *PRESETS["quick"]}
+    filled = {"train_size", "validation_size", "test_size", *QM9Config.presets["quick"]}
     assert not any(after[name] is None for name in filled)
     assert resolve(resolved, not gpu) == resolved
 

@@ -1,0 +1,119 @@
+"""What `python -m molaug.train qm9` can be asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, final
+
+from molaug.options import flag_of, option
+from molaug.settings import GENERATORS, RunConfig
+
+GROUPS = ("so3", "se3", "aff3")
+SYMMETRIES = ("learned", "fixed", "none", "augerino_compat")
+LEVELS = ("coordinates", "vectors", "distances")
+OPPONENTS = ("e3nn", "vector_channels", "schnet", "dimenetpp", "visnet")
+NETWORKS = LEVELS + OPPONENTS
+FRAMES = ("raw", "centred", "random")
+
+
+def target_names() -> tuple[str, ...]:
+    """The targets of QM9."""
+    from .targets import TARGETS  # needs numpy, which a light import should not
+
+    return tuple(TARGETS)
+
+
+def split_names() -> tuple[str, ...]:
+    """The splits of QM9."""
+    from .splits import SPLITS
+
+    return tuple(SPLITS)
+
+
+def split_sizes(name: str) -> dict[str, int]:
+    """How many molecules a split of QM9 has to train, validate and test."""
+    from .splits import NAMED_SPLITS, QM9_COUNT
+
+    # The random split has the proportions of dimenet's.
+    named = NAMED_SPLITS.get(name, NAMED_SPLITS["dimenet"])
+    test = QM9_COUNT - named.train - named.validation
+    return {"train_size": named.train, "validation_size": named.validation, "test_size": test}
+
+
+@final
+@dataclass(frozen=True)
+class QM9Config(RunConfig):
+    """Train on QM9, 130,831 small organic molecules, and compare symmetries."""
+
+    task = "qm9"
+    domain = "molecules"
+    subject = ("target",)
+    decisive = ("split",)
+    presets: ClassVar = {
+        "quick": {
+            "train_size": 12_000,
+            "validation_size": 1_000,
+            "test_size": 2_000,
+            "epochs": 16,
+            "batch_size": 48,
+            "channels": 48,
+            "layers": 3,
+            "rate": 0.01,
+        },
+        "full": {
+            "validation_size": 2_000,
+            "epochs": 60,
+            "batch_size": 96,
+            "channels": 256,
+            "layers": 8,
+            "rate": 0.002,
+        },
+    }
+
+    target: str = option("homo", "what to predict", "task", choices=target_names)
+    symmetry: tuple[str, ...] = option(
+        ("learned", "fixed"),
+        "augmentation, one run each; fixed is all rotations and translations",
+        "task",
+        choices=SYMMETRIES,
+    )
+    network: tuple[str, ...] = option(
+        ("coordinates",),
+        "network, one run each; hard-coded symmetry is none with coordinates, translations with "
+        "vectors, all with distances and with the others, which are from the literature",
+        "task",
+        choices=NETWORKS,
+    )
+    group: str = option("se3", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+    generators: tuple[str, ...] = option(
+        (),
+        f"generators whose widths are learned, of {' '.join(GENERATORS['aff3'])}",
+        "symmetry",
+        unset="all of the group",
+    )
+    frame: str = option(
+        "raw",
+        "orientation of the molecules; random is one rotation per molecule",
+        "data",
+        choices=FRAMES,
+    )
+    split: str = option(
+        "dimenet", "which molecules train, validate and test", "data", choices=split_names
+    )
+    qm9_dir: Path | None = option(
+        None, "qm9pack's csv files or their compressed form", "data", unset="the package qm9pack"
+    )
+
+    def _check_data(self) -> None:
+        for name, most in split_sizes(self.split).items():
+            if (getattr(self, name) or 0) > most:
+                raise ValueError(
+                    f"{flag_of(name)} {getattr(self, name)}: choose from 1 to {most:,}, which is "
+                    f"all that split {self.split} has"
+                )
+
+    @property
+    def default_sizes(self) -> dict[str, int]:
+        """All of the split."""
+        return split_sizes(self.split)

@@ -1,0 +1,164 @@
+"""What every task can be asked for: the fields that the configurations share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from .options import Config, base_type, check_choice, option
+
+_PLANE = ("r", "tx", "ty")
+_RIGID = ("rx", "ry", "rz", "tx", "ty", "tz")
+_STRETCHES = ("shear_xy", "shear_xz", "shear_yz", "squeeze_xy", "squeeze_z", "scale")
+# Written down again, because the groups themselves need torch, which --help should not wait for.
+GENERATORS = {
+    "so2": _PLANE[:1],
+    "se2": _PLANE,
+    "aff2": (*_PLANE, "scale", "squeeze", "shear"),
+    "so3": _RIGID[:3],
+    "se3": _RIGID,
+    "aff3": _RIGID + _STRETCHES,
+    "light": ("brightness", "contrast"),
+    "colour": ("hue", "brightness", "contrast", "saturation"),
+}
+OBJECTIVES = ("scale_free", "norm", "squared")
+PRECISIONS = ("32-true", "bf16-mixed")
+PRESETS = ("auto", "quick", "full")
+
+R = TypeVar("R", bound="RunConfig")
+Sizes = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class RunConfig(Config):
+    """Base of the configurations of `molaug.train`; a subclass names a task.
+
+    domain: the package whose `tasks` module makes the task. presets: what the fields left at None
+    become, by preset; a size that is not there is all that there is. subject: fields whose values
+    come first in the name of a run. decisive: fields on which the sizes of the data depend.
+    """
+
+    task: ClassVar[str]
+    domain: ClassVar[str]
+    presets: ClassVar[Mapping[str, Sizes]]
+    subject: ClassVar[tuple[str, ...]] = ()
+    decisive: ClassVar[tuple[str, ...]] = ()
+
+    symmetry: tuple[str, ...] = option(("learned", "fixed"), "augmentation, one run each", "task")
+    network: tuple[str, ...] = option((), "network, one run each", "task", unset="none")
+    preset: str = option(
+        "auto",
+        "size of the run; auto is quick on a CPU and full on a GPU",
+        "task",
+        choices=PRESETS,
+    )
+    seed: int = option(0, "first seed", "task", at_least=0, below=2**31)
+    seeds: int = option(1, "number of seeds: seed, seed + 1, ...", "task", at_least=1)
+    run_dir: Path | None = option(None, "folder of the run", "task", unset="runs/NAME")
+
+    group: str = option("", "what to learn a symmetry within", "symmetry")
+    generators: tuple[str, ...] = option(
+        (), "generators whose widths are learned", "symmetry", unset="all of the group"
+    )
+    initial_width: float = option(
+        0.05, "width at the start, as a share of its cap", "symmetry", above=0, below=1
+    )
+    width_rate: float = option(
+        40.0, "learning rate of a width's logarithm, summed over a run", "symmetry", at_least=0
+    )
+    freeze: float = option(
+        1 / 3, "share of training before widths move", "symmetry", at_least=0, below=1
+    )
+    objective: str = option("scale_free", "how width is rewarded", "symmetry", choices=OBJECTIVES)
+    reward: float | None = option(
+        None,
+        "weight of the reward, lambda",
+        "symmetry",
+        unset="scale_free 0.05 falling to 0.005, norm 0.01, squared 0.001",
+        at_least=0,
+    )
+    copies: int = option(1, "copies of an example in training", "symmetry", at_least=1)
+    test_copies: int = option(8, "copies of an example in tests", "symmetry", at_least=1)
+
+    train_size: int | None = option(None, "training examples", "data", unset="preset", at_least=1)
+    validation_size: int | None = option(
+        None, "validation examples", "data", unset="preset", at_least=1
+    )
+    test_size: int | None = option(None, "test examples", "data", unset="preset", at_least=1)
+
+    epochs: int | None = option(None, "passes over the data", "run", unset="preset", at_least=1)
+    batch_size: int | None = option(None, "examples per step", "run", unset="preset", at_least=1)
+    channels: int | None = option(None, "width of the network", "run", unset="preset", at_least=4)
+    layers: int | None = option(None, "depth of the network", "run", unset="preset", at_least=1)
+    optimizer: str = option(
+        "muon", "for matrices; all else takes adamw", "run", choices=("muon", "adamw")
+    )
+    rate: float | None = option(None, "peak learning rate", "run", unset="preset", above=0)
+    weight_decay: float = option(0.01, "of the network, never of widths", "run", at_least=0)
+    clip: float = option(1.0, "largest norm of the gradient", "run", above=0)
+    averaging: float = option(
+        0.995, "decay of the running average of weights", "run", at_least=0, below=1
+    )
+    precision: str = option("32-true", "of the network", "run", choices=PRECISIONS)
+    device: str = option("auto", "where to run", "run", choices=("auto", "cpu", "gpu"))
+    threads: int | None = option(None, "CPU threads", "run", unset="all cores", at_least=1)
+
+    def _check_together(self) -> None:
+        for name in self.generators:
+            check_choice(f"--generators in {self.group}:", name, generators_of(self.group))
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """What a task has to say about the data that it is asked for."""
+
+    @property
+    def default_sizes(self) -> Sizes:
+        """All that there is, where it is known without opening the data."""
+        return {}
+
+    @classmethod
+    def places(cls) -> set[str]:
+        """The fields that say where things are."""
+        hints = get_type_hints(cls)
+        return {spec.name for spec in fields(cls) if base_type(hints[spec.name]) is Path}
+
+    @property
+    def run_name(self) -> str:
+        """A name for the folder of the run: task, preset and what differs from their defaults.
+
+        The runs of a grid (symmetries, networks, seeds) share a folder; where things are and where
+        they run is not in the name.
+        """
+        decided: dict[str, Any] = {name: getattr(self, name) for name in self.decisive}
+        start = type(self)(preset=self.preset, **decided)
+        usual = vars(start) if self.preset == "auto" else vars(resolve(start, gpu=False))
+        usual = usual | {name: getattr(type(self)(), name) for name in self.decisive}
+        kept = vars(self).keys() - _NAMELESS - self.places() - {*self.subject}
+        changed = [
+            f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
+            for name, value in vars(self).items()
+            if name in kept and value is not None and value != usual[name]
+        ]
+        size = [] if self.preset == "auto" else [self.preset]
+        subject = [getattr(self, name) for name in self.subject]
+        return "-".join([self.task, *subject, *size, *changed])
+
+
+_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "threads"}
+
+
+def generators_of(group: str) -> tuple[str, ...]:
+    """Names of the generators; `se2_colour` has those of both."""
+    return tuple(name for part in group.split("_") for name in GENERATORS[part])
+
+
+def resolve(config: R, gpu: bool) -> R:
+    """Fill in what was left to the preset; afterwards no rate or number of epochs is None."""
+    name = config.preset
+    if name == "auto":
+        name = "full" if gpu else "quick"
+    values = {**config.default_sizes, **config.presets[name]}
+    missing = {key: value for key, value in values.items() if getattr(config, key) is None}
+    return replace(config, preset=name, **missing)  # type: ignore[arg-type]
