@@ -82,12 +82,13 @@ def titles(row: Row) -> list[str]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What the numbers of the table are, a sentence each."""
     row, symmetries = rows[0], {line.symmetry for line in compare(rows)}
+    turned = " and each rotated once at random" if "rotated" in keys_by_test(row) else ""
     found = [
         f"Test {row['metric']} in {row['unit']} on the test {row['examples']} as they are "
-        "(canonical) and each rotated once at random, averaged over "
-        f"1 or {row['copies']} copies of the input.",
-        "Invariance error: standard deviation of a prediction over random rotations.",
+        f"(canonical){turned}, averaged over 1 or {row['copies']} copies of the input."
     ]
+    if "invariance_error" in row:
+        found.append("Invariance error: standard deviation of a prediction over random rotations.")
     if len({row["seed"] for row in rows}) > 1:
         found.append("Mean ± standard deviation over seeds.")
     if "fixed" in symmetries:

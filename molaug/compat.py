@@ -18,10 +18,8 @@ from .distributions import Distribution
 from .groups import Group
 
 
-@final
-class RungeKuttaGroup(Group):
-    """`group` with exp replaced by one classical Runge-Kutta step of dX/dt = M X over [0, 1]:
-    the Taylor polynomial I + M + M^2/2 + M^3/6 + M^4/24."""
+class AlteredGroup(Group):
+    """`group` with another exponential, which subclasses give."""
 
     def __init__(self, group: Group) -> None:
         self.dimension, self.members, self.group = group.dimension, group.members, group
@@ -29,6 +27,12 @@ class RungeKuttaGroup(Group):
     @property
     def exact(self) -> Group:
         return self.group.exact
+
+
+@final
+class RungeKuttaGroup(AlteredGroup):
+    """`group` with exp replaced by one classical Runge-Kutta step of dX/dt = M X over [0, 1]:
+    the Taylor polynomial I + M + M^2/2 + M^3/6 + M^4/24."""
 
     def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
         basis = self.generators(coefficients.device, coefficients.dtype)
@@ -41,15 +45,8 @@ class RungeKuttaGroup(Group):
 
 
 @final
-class OneSidedGroup(Group):
+class OneSidedGroup(AlteredGroup):
     """`group` with every coefficient taken without its sign: U[-w, w] acts as U[0, w]."""
-
-    def __init__(self, group: Group) -> None:
-        self.dimension, self.members, self.group = group.dimension, group.members, group
-
-    @property
-    def exact(self) -> Group:
-        return self.group.exact
 
     def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
         return self.group.exp(coefficients.abs())
