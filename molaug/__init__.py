@@ -16,6 +16,7 @@ _MODULES = {
     "distributions": ("Distribution", "Identity", "Uniform", "Haar", "LearnedUniform"),
     "augmentation": ("Augmentation",),
     "averaging": ("AveragedModel", "Scaling"),
+    "evaluate": ("measure_costs",),
     "objectives": ("Objective", "ScaleFree", "NormReward", "SquaredReward"),
     "config": ("CONFIGS", "QM9Config"),
     "molecules.action": ("MoleculeAction",),

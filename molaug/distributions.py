@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .groups import Group
+from .groups import SO3, Group
 
 
 class Distribution(nn.Module, ABC):
@@ -27,6 +27,12 @@ class Distribution(nn.Module, ABC):
         caps = torch.tensor([member.cap for member in group.members])
         self.register_buffer("caps", caps, persistent=False)
         self.caps: Tensor
+        # What a training loop knows of each generator: see `evaluate.measure_costs`.
+        self.register_buffer("costs", torch.zeros_like(caps))
+        self.costs: Tensor
+        # A tensor, so that it can change from step to step within a captured graph.
+        self.register_buffer("probing", torch.zeros(()), persistent=False)
+        self.probing: Tensor
 
     @abstractmethod
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
@@ -41,6 +47,17 @@ class Distribution(nn.Module, ABC):
     def learned(self) -> Float[Tensor, "learned"]:
         """The widths that are trained; empty for a fixed law."""
         return self.widths[:0]
+
+    @property
+    def directions(self) -> Float[Tensor, "algebra algebra"]:
+        """Row i is the direction in the algebra along which width i reaches: generator i itself,
+        unless directions are learned."""
+        return torch.eye(len(self.caps), device=self.caps.device)
+
+    @property
+    def learned_costs(self) -> Float[Tensor, "learned"]:
+        """The costs of the generators whose widths are trained."""
+        return self.costs[: len(self.learned)]
 
     @property
     def log_volume(self) -> Float[Tensor, ""]:
@@ -115,7 +132,7 @@ class Haar(Distribution):
         like = self.fixed
         draw = stratified_uniform(copies, graphs, len(like), like)
         if len(self.turns) == 3:
-            turned = haar_rotation_vectors(copies * graphs, like).unflatten(0, (copies, graphs))
+            turned = haar_rotation_vectors(draw[..., self.turns])
         else:  # of a plane: any angle
             turned = math.pi * draw[..., self.turns]
         shift = torch.randn_like(draw) if self.gaussian else draw
@@ -126,13 +143,20 @@ class Haar(Distribution):
         return self.fixed
 
 
-def haar_rotation_vectors(count: int, like: Tensor) -> Float[Tensor, "count 3"]:
-    """Rotation vectors of rotations uniform on SO(3): the logarithm of random unit quaternions."""
-    quaternion = torch.randn(count, 4, device=like.device, dtype=like.dtype)
-    quaternion = quaternion * torch.where(quaternion[:, :1] < 0, -1.0, 1.0)  # q and -q are one
-    sine = quaternion[:, 1:].norm(dim=1, keepdim=True)
-    angle = 2 * torch.atan2(sine, quaternion[:, :1])
-    return quaternion[:, 1:] / sine.clamp_min(1e-12) * angle
+def haar_rotation_vectors(uniform: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Rotation vectors of rotations uniform on SO(3), from three uniform numbers in [-1, 1].
+
+    The logarithm of a uniform unit quaternion (Shoemake 1992). Stratified numbers give stratified
+    rotations.
+    """
+    share, first, second = uniform.unbind(-1)
+    inner, outer = ((1 - share) / 2).sqrt(), ((1 + share) / 2).sqrt()
+    first, second = math.pi * first, math.pi * second
+    vector = torch.stack([inner * first.sin(), inner * first.cos(), outer * second.sin()], -1)
+    real = (outer * second.cos())[..., None]
+    vector = torch.where(real < 0, -vector, vector)  # q and -q are one rotation
+    sine = vector.norm(dim=-1, keepdim=True)
+    return vector / sine.clamp_min(1e-12) * 2 * torch.atan2(sine, real.abs())
 
 
 @final
@@ -144,10 +168,24 @@ class LearnedUniform(Distribution):
     with c_i the natural range of generator i (`Generator.cap`). Below the cap the width is the
     exponential of its parameter, so that equal steps are equal ratios for every generator.
 
+    Three rotations that have all opened approach the uniform law on SO(3), which no box of rotation
+    vectors is: from 90 to 99 per cent of pi, more and more of the draws are a_i = (w_i / pi) v_i
+    with v the rotation vector of a uniform rotation, and beyond all of them.
+
+    While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
+    ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
+    that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
+    before it is.
+
+    directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
+    turning, from the generators, within the three rotations and within the three translations. It
+    finds a symmetry about an axis that is none of the generators'.
+
     initial: the width at the start, as a share of the cap, the same for every generator.
     generators: names of those that may open (default all); the others stay at exactly zero.
     caps: natural ranges by name, in place of the defaults, where the task knows better.
-    Raises ValueError for a name the group does not have, or an initial share outside (0, 1).
+    Raises ValueError for a name the group does not have, an initial share outside (0, 1), or
+    directions where only some of three rotations or translations may open.
     """
 
     def __init__(
@@ -156,6 +194,7 @@ class LearnedUniform(Distribution):
         initial: float | Sequence[float] = 0.05,
         generators: Sequence[str] = (),
         caps: dict[str, float] | None = None,
+        directions: bool = False,
     ) -> None:
         super().__init__(group)
         unknown = (set(generators) | set(caps or {})) - set(group.names)
@@ -172,7 +211,17 @@ class LearnedUniform(Distribution):
             raise ValueError(f"initial width {initial}: give a share of the cap between 0 and 1")
         self.register_buffer("chosen", torch.tensor(chosen), persistent=False)
         self.chosen: Tensor
+        rank = [chosen.index(i) if i in chosen else -1 for i in range(len(group.members))]
+        self.register_buffer("rank", torch.tensor(rank), persistent=False)
+        self.rank: Tensor
         self.parameter = nn.Parameter(share.log() - (1 - share**4).log() / 4)
+        triples = _triples(group, chosen)
+        self.rotations = triples.get("rotation")
+        self.turned = list(triples.values()) if directions else []
+        if directions and len(triples) < len(_triples(group, range(len(group.members)))):
+            raise ValueError("learned directions: let all three rotations and translations open")
+        if directions:
+            self.turns = nn.Parameter(torch.zeros(len(self.turned), 3))  # rotation vectors
 
     @property
     def learned(self) -> Float[Tensor, "learned"]:
@@ -181,8 +230,59 @@ class LearnedUniform(Distribution):
         return self.caps[self.chosen] * share
 
     @property
+    def learned_costs(self) -> Float[Tensor, "learned"]:
+        return self.costs[self.chosen]
+
+    @property
     def widths(self) -> Float[Tensor, "algebra"]:
         return torch.zeros_like(self.caps).index_copy(0, self.chosen, self.learned)
 
+    @property
+    def directions(self) -> Float[Tensor, "algebra algebra"]:
+        found = torch.eye(len(self.caps), device=self.caps.device, dtype=self.parameter.dtype)
+        if not self.turned:
+            return found
+        blocks = SO3().exp(self.turns)[:, :3, :3].mT  # a row of its transpose is a turned axis
+        for place, block in zip(self.turned, blocks, strict=True):
+            found[place, place] = block
+        return found
+
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
-        return self.widths * stratified_uniform(copies, graphs, len(self.caps), self.caps)
+        widths = self.widths
+        draw = stratified_uniform(copies, graphs, len(widths), widths)
+        moved = widths * draw
+        if self.rotations is not None:
+            moved = self._with_uniform_rotations(self.rotations, moved, draw, widths)
+        if self.training:
+            moved = self._with_probes(moved)
+        return moved @ self.directions.to(moved) if self.turned else moved
+
+    def _with_probes(self, moved: Tensor) -> Tensor:
+        """Some draws with one coefficient from its whole range."""
+        chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]; up to `probing` it is a probe,
+        which = (chance / self.probing.clamp_min(1e-9) * len(self.chosen)).floor()  # and of which
+        whole = self.caps * (2 * torch.rand_like(moved) - 1)
+        return torch.where(which == self.rank, whole, moved)
+
+    @staticmethod
+    def _with_uniform_rotations(
+        place: slice, moved: Tensor, draw: Tensor, widths: Tensor
+    ) -> Tensor:
+        """Some of the rotation vectors replaced, more the wider all three are."""
+        share = widths[place] / math.pi
+        vector = share * haar_rotation_vectors(draw[..., place])
+        probability = ((share.detach().amin() - 0.9) / 0.09).clamp(0, 1)
+        replaced = torch.rand_like(draw[..., :1]) < probability
+        rotated = torch.where(replaced, vector, moved[..., place])
+        before, after = moved[..., : place.start], moved[..., place.stop :]
+        return torch.cat([before, rotated, after], -1)
+
+
+def _triples(group: Group, chosen: Sequence[int]) -> dict[str, slice]:
+    """Where the three rotations and the three translations of space are, if all are chosen."""
+    found = {}
+    for kind in ("rotation", "translation"):
+        places = [i for i in chosen if group.members[i].kind == kind]
+        if len(places) == 3 and places[2] - places[0] == 2:
+            found[kind] = slice(places[0], places[0] + 3)
+    return found

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .augmentation import Augmentation
 from .averaging import AveragedModel
-from .distributions import Haar
+from .distributions import Distribution, Haar
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
+GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
 EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's caches
 
 
@@ -43,9 +44,9 @@ def predictions_and_targets(
 
 
 def predict_moved(
-    model: AveragedModel, batch: Any, element: Float[Tensor, "n n"] | None, copies: int
+    model: AveragedModel, batch: Any, element: Float[Tensor, "*graphs n n"] | None, copies: int
 ) -> Tensor:
-    """rho(g)^-1 f(g x) for one g and every example; f(x) without a g."""
+    """rho(g)^-1 f(g x) for one g, or one per example; f(x) without a g."""
     if element is None:
         return model.predict(batch, copies)
     action, elements = model.augmentation.action, element.expand(len(batch), -1, -1)
@@ -144,6 +145,52 @@ def variance(values: Float[Tensor, "copies ..."]) -> Float[Tensor, "..."]:
     return torch.where(count > 1, rest.square().sum(0) / (count - 1).clamp_min(1), torch.nan)
 
 
+@torch.no_grad()
+def orbit_elements(
+    law: Distribution, generator: str, values: Float[Tensor, "values"]
+) -> Float[Tensor, "values n n"]:
+    """exp(value G), by the exact exponential whatever that of the law's group; G is the generator
+    of that name, or the learned direction that takes its place."""
+    weights = law.directions[law.group.names.index(generator)].cpu().double()
+    direction = torch.einsum("a,aij->ij", weights, law.group.generators(dtype=torch.float64))
+    elements = torch.linalg.matrix_exp(values.cpu()[:, None, None] * direction)
+    return elements.float().to(law.caps.device)
+
+
+@torch.no_grad()
+def measure_costs(
+    model: AveragedModel,
+    batch: Any,
+    target: Tensor,
+    loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
+) -> Float[Tensor, "algebra"]:
+    """The cost of every generator, kept in `model.augmentation.distribution.costs`.
+
+    The share of what the network has learned that is lost when example k is moved by u_k of the
+    natural range of one generator, the u_k spread evenly over [-1, 1]:
+
+        c = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved).
+
+    Near 0 for a symmetry, be its width still small, near 1 where a move destroys the prediction.
+    target: in physical units. A function of its arguments alone, without random draws.
+    """
+    law, action = model.augmentation.distribution, model.augmentation.action
+    count, standard = len(batch), model.scaling.to_standard(target)
+    spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
+
+    def loss_of(moved: Any, elements: Tensor) -> Tensor:
+        return loss(action.act_on_output(elements, model.network(moved)), standard)
+
+    still = law.group.exp(law.caps.new_zeros(count, len(law.caps)))
+    unmoved = loss_of(batch, still)
+    mean = loss(torch.zeros_like(model.network(batch)), standard)
+    learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
+    for i, direction in enumerate(law.caps[:, None] * law.directions):
+        elements = law.group.exp(spread[:, None] * direction)
+        law.costs[i] = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
+    return law.costs
+
+
 def error_along_orbit(
     model: AveragedModel,
     task: Task,
@@ -157,17 +204,16 @@ def error_along_orbit(
 ) -> dict[str, list[float]]:
     """The error when every input is moved by exp(value G) and its prediction brought back.
 
+    G is the generator of that name, or the learned direction that takes its place.
+
     A model that is symmetric along G has the same error at every value. The model's own draws are
     the same for every value. Returns `value` [rad, length or 1], `error` and `standard_error` (of
     the mean over the first `most` examples) in `task.unit`.
     """
-    group = model.augmentation.distribution.group
-    # The exact exponential, whatever that of the model's own group.
-    direction = group.generators(dtype=torch.float64)[group.names.index(generator)]
-    elements = torch.linalg.matrix_exp(torch.tensor(values)[:, None, None] * direction).float()
+    elements = orbit_elements(model.augmentation.distribution, generator, torch.tensor(values))
     found = [
         errors(model, task, examples, copies=copies, most=most, seed=seed, element=element)
-        for element in elements.to(model.scaling.shift.device)
+        for element in elements
     ]
     return {"value": list(values), **_summary(found)}
 

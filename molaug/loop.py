@@ -27,7 +27,8 @@ from torch import Tensor, nn
 
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
-from .evaluate import mean_error
+from .distributions import Distribution
+from .evaluate import mean_error, measure_costs
 from .files import write_bytes
 from .heap import keep_freed_memory
 from .muon import Muon
@@ -41,6 +42,8 @@ class Recipe:
 
     width_rate: learning rate of the logarithm of a width, summed over the steps of a run, so that
     widths move as far in a short run as in a long one.
+    probing: share of the training copies that probe the whole range of one generator
+    (`LearnedUniform`) at the start; it falls to zero.
     """
 
     epochs: int
@@ -53,6 +56,7 @@ class Recipe:
     freeze: float
     copies: int
     seed: int
+    probing: float = 0.1
     optimizer: str = "muon"
     warmup: float = 0.05
 
@@ -133,9 +137,8 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
     return {"network": max(warm, 1e-3) * cosine, "widths": free}
 
 
-def learning_share(done: float, freeze: float) -> float:
-    """How much of the time in which widths are free has passed, from 0 to 1."""
-    return min(max((done - freeze) / (1 - freeze), 0.0), 1.0)
+MEASUREMENTS = 24  # of the costs of generators, in a run
+MEASURED = 192  # training examples, in each
 
 
 @torch.no_grad()
@@ -168,7 +171,7 @@ class Trainer:
     ) -> None:
         self.task, self.objective, self.recipe, self.folder = task, objective, recipe, folder
         self.fabric = fabric
-        self.averaged = copy.deepcopy(task.model)
+        self.averaged = copy.deepcopy(task.model).eval()
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
@@ -222,15 +225,14 @@ class Trainer:
     def _step(self, rows: Tensor, epoch: int) -> Tensor:
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
-        distribution = self.task.model.augmentation.distribution
         # While widths are frozen nobody needs the gradient of the geometry, a tenth of a step.
-        distribution.requires_grad_(step / self.total >= recipe.freeze)
+        self.law.requires_grad_(step / self.total >= recipe.freeze)
+        self._measure_costs(step)
         self._reseed(seed_of(recipe.seed, epoch, step, self.fabric.global_rank))
         batch, target = self.task.train.gather(rows)
         output = self.model(batch, recipe.copies)
         loss = self.task.loss(output, self.task.model.scaling.to_standard(target))
-        share = learning_share(step / self.total, recipe.freeze)
-        self.fabric.backward(self.objective(loss, distribution, share))
+        self.fabric.backward(self.objective(loss, self.law))
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -245,7 +247,22 @@ class Trainer:
         else:
             torch.manual_seed(seed)
 
+    @property
+    def law(self) -> Distribution:
+        """What is trained beside the network."""
+        return self.task.model.augmentation.distribution
+
+    def _measure_costs(self, step: int) -> None:
+        """Now and then, once widths are free: what each of them would cost if it were open."""
+        since = step - math.ceil(self.recipe.freeze * self.total)
+        if since < 0 or since % max(1, self.total // MEASUREMENTS) or not len(self.law.learned):
+            return
+        batch, target = self.task.train.gather(torch.arange(min(MEASURED, len(self.task.train))))
+        measure_costs(self.averaged, batch, target, self.task.loss)
+        self.law.costs.copy_(self.averaged.augmentation.distribution.costs)
+
     def _set_rates(self, done: float) -> None:
+        self.law.probing.fill_(self.recipe.probing * (1 - done))
         factors = schedule(done, self.recipe)
         for optimizer in self.plain_optimizers:
             for group in optimizer.param_groups:

@@ -17,38 +17,40 @@ from .distributions import Distribution
 
 
 class Objective(ABC):
-    """Combines a loss with the widths; `progress` runs from 0, when widths are first free, to 1."""
+    """Combines a loss with the widths of a law."""
 
     @abstractmethod
-    def __call__(
-        self, loss: Float[Tensor, ""], distribution: Distribution, progress: float
-    ) -> Float[Tensor, ""]:
+    def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
         """The scalar to minimise."""
 
 
 @final
 @dataclass(frozen=True)
 class ScaleFree(Objective):
-    """log(loss) - lambda * sum_i log(w_i), in the form
+    """log(loss) - sum_i lambda_i log(w_i), in the form
 
-        loss - lambda * stop(loss) * sum_i log(w_i),
+        loss - stop(loss) * sum_i lambda_i log(w_i),    lambda_i = weight * exp(-strictness * c_i),
 
     which has the same stationary widths (both gradients are divided by the loss) and leaves the
     gradient of the network exactly that of the loss. A width grows while the loss rises by less
-    than lambda per cent for each per cent of width: no unit, neither of the loss nor of the width.
-    lambda is held near `start` and falls to `end` late, as start * (end / start)^(progress^3):
-    generous while the network can still adapt, so that a symmetry which it has to learn first stays
-    open; strict at the end, when it no longer moves, so that false ones shut.
+    than lambda_i per cent for each per cent of width: no unit, neither of the loss nor of the
+    width.
+
+    c_i is the share of what the network has learned that is lost when inputs are moved over the
+    whole natural range of generator i (`evaluate.measure_costs`; zero until measured). Where the
+    prediction survives, as for a true symmetry even while its width is small, the reward is full
+    and the width opens; where it does not, lambda_i falls to no less than `least` of itself, and
+    the width shuts as far as the loss asks.
     """
 
-    start: float = 0.05
-    end: float = 0.005
+    weight: float = 0.3
+    strictness: float = 12.0
+    least: float = 0.01
 
-    def __call__(
-        self, loss: Float[Tensor, ""], distribution: Distribution, progress: float
-    ) -> Float[Tensor, ""]:
-        weight = self.start * (self.end / self.start) ** min(max(progress, 0.0), 1.0) ** 3
-        return loss - weight * loss.detach() * distribution.log_volume
+    def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
+        survives = (-self.strictness * distribution.learned_costs).exp().clamp(self.least, 1.0)
+        reward = (survives * distribution.learned.log()).sum()
+        return loss - self.weight * loss.detach() * reward
 
 
 @final
@@ -62,9 +64,7 @@ class NormReward(Objective):
     weight: float = 0.01
     shutdown: float = 10.0
 
-    def __call__(
-        self, loss: Float[Tensor, ""], distribution: Distribution, progress: float
-    ) -> Float[Tensor, ""]:
+    def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
         widths = distribution.learned
         if not len(widths):
             return loss
@@ -79,16 +79,14 @@ class SquaredReward(Objective):
 
     weight: float = 0.001
 
-    def __call__(
-        self, loss: Float[Tensor, ""], distribution: Distribution, progress: float
-    ) -> Float[Tensor, ""]:
+    def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
         return loss - self.weight * distribution.learned.square().sum()
 
 
 def build_objective(name: str, reward: float | None = None) -> Objective:
-    """`scale_free`, `norm` or `squared`; `reward` is lambda (the first value of a falling one)."""
+    """`scale_free`, `norm` or `squared`; `reward` is lambda."""
     if name == "scale_free":
-        return ScaleFree() if reward is None else ScaleFree(reward, reward / 10)
+        return ScaleFree() if reward is None else ScaleFree(reward)
     if name == "norm":
         return NormReward() if reward is None else NormReward(reward)
     if name == "squared":

@@ -111,7 +111,7 @@ def test_identity_and_zero_widths_do_nothing_at_all():
 
 def test_haar_rotations_are_uniform():
     """The angle has density (1 - cos t) / pi, and every matrix entry of R averages to zero."""
-    vectors = haar_rotation_vectors(20_000, torch.zeros(1))
+    vectors = haar_rotation_vectors(stratified_uniform(1, 20_000, 3, torch.zeros(1))[0])
     angle = vectors.norm(dim=1)
     cdf = lambda t: (t - torch.sin(torch.as_tensor(t)).numpy()) / math.pi  # noqa: E731
     assert stats.kstest(angle.numpy(), cdf).pvalue > FAILURE_RATE
@@ -139,3 +139,67 @@ def test_rotations_are_found_wherever_they_stand_among_the_generators():
     assert law.widths.tolist() == pytest.approx([math.pi, 0, 0, 0])
     assert float(draws[:, 0].std()) == pytest.approx(math.pi / math.sqrt(3), rel=0.1)
     assert not draws[:, 1:].any()
+
+
+def test_rotations_that_have_all_opened_are_uniform_and_a_single_one_stays_a_box():
+    law = LearnedUniform(SE3(), 0.999999).eval()
+    rotations = law.group.exp(law.rsample(1, 20_000)[0])[:, :3, :3]
+    assert rotations.mean(0).abs().amax() < 5.5 * math.sqrt(1 / 3 / 20_000)
+    one = LearnedUniform(SE3(), [0.01, 0.01, 0.999999, 0.1, 0.1, 0.1]).eval().rsample(1, 4000)
+    uniform = stats.uniform(-math.pi, 2 * math.pi).cdf
+    assert stats.kstest(one[0, :, 2].detach(), uniform).pvalue > FAILURE_RATE
+
+
+def test_a_full_box_of_rotation_vectors_would_not_be_uniform():
+    """What the change of law in LearnedUniform is for: the negative control of the test above."""
+    vectors = math.pi * stratified_uniform(1, 20_000, 3, torch.zeros(1))[0]
+    assert SO3().exp(vectors)[:, :3, :3].mean(0).abs().amax() > 0.1
+
+
+def test_probes_visit_the_whole_range_of_one_learned_generator_while_training():
+    law = LearnedUniform(SE3(), 0.01, generators=["rx", "ty"])
+    law.probing.fill_(0.3)
+    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float()
+    assert outside[:, [1, 2, 3, 5]].sum() == 0
+    assert outside.sum(1).amax() == 1
+    # A draw over the whole range stays inside the width in one of a hundred cases.
+    expected = 0.15 * 0.99
+    assert (outside[:, [0, 4]].mean(0) - expected).abs().amax() < 5 * math.sqrt(expected / 20_000)
+    assert (law.eval().rsample(1, 2000)[0].abs() <= law.widths).all()
+
+
+def test_without_probing_training_draws_are_those_of_the_law():
+    law = LearnedUniform(SE3(), 0.3)
+    torch.manual_seed(0)
+    training = law.rsample(2, 50)
+    torch.manual_seed(0)
+    assert torch.equal(training, law.eval().rsample(2, 50))
+
+
+def test_learned_directions_start_at_the_generators_and_turn_within_each_kind():
+    law = LearnedUniform(SE3(), [0.4, 0.01, 0.01, 0.3, 0.01, 0.01], directions=True)
+    assert torch.equal(law.directions, torch.eye(6))
+    torch.nn.init.normal_(law.turns)
+    axes = law.directions
+    assert torch.allclose(axes @ axes.T, torch.eye(6), atol=1e-6)
+    assert (axes[:3, 3:] == 0).all()
+    assert (axes[3:, :3] == 0).all()
+    draws = law.rsample(1, 4000)[0]
+    assert (draws @ axes.T).abs().amax(0).le(law.widths * 1.0001).all()
+    widest = torch.linalg.svd(draws[:, :3])[2][0]
+    assert (widest @ axes[0, :3]).abs() > 0.999
+
+
+def test_a_width_along_a_learned_direction_pulls_the_direction():
+    """Moving along x is free, along y it costs: the wide direction must turn towards x."""
+    law = LearnedUniform(SE3(), [0.5, 0.05, 0.05, 0.1, 0.1, 0.1], directions=True)
+    with torch.no_grad():
+        law.turns[0, 2] = 0.5
+    law.rsample(1, 4000)[0, :, 1].square().mean().backward()
+    assert law.turns.grad[0, 2] > 0
+    assert law.turns.grad[0, :2].abs().amax() < 0.1 * law.turns.grad[0, 2]
+
+
+def test_directions_need_whole_spaces():
+    with pytest.raises(ValueError, match="let all three"):
+        LearnedUniform(SE3(), generators=["rx", "ry", "tx", "ty", "tz"], directions=True)

@@ -9,7 +9,7 @@ import torch
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
 from molaug.compat import build_compat
-from molaug.distributions import Haar, Identity
+from molaug.distributions import Haar, Identity, LearnedUniform
 from molaug.evaluate import (
     error_against_copies,
     error_along_orbit,
@@ -17,6 +17,7 @@ from molaug.evaluate import (
     invariance_error,
     mean_error,
     measure,
+    measure_costs,
     measure_curves,
     predictions_and_targets,
     turn_at_random,
@@ -171,3 +172,24 @@ def test_predictions_keep_company_with_their_targets():
     predictions, targets = predictions_and_targets(task.model, task.train, most=9)
     expected = task.error(predictions, targets)
     assert torch.equal(errors(task.model, task, task.train, most=9), expected)
+
+
+def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_not():
+    """The true value is the height of the first atom: moving up and turning about x destroy it."""
+    molecules = load_sample().take(np.arange(60))
+    heights = molecules.positions[molecules.offsets[:-1], 2].astype(np.float64)
+    examples = MoleculeExamples(molecules, heights)
+    action = MoleculeAction()
+    law = LearnedUniform(SE3())
+
+    class Height(torch.nn.Module):
+        def forward(self, batch):
+            return batch.positions[:, 0, 2]
+
+    model = AveragedModel(Height(), Augmentation(law, action))
+    costs = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss)
+    assert costs is law.costs
+    assert (costs[[2, 3, 4]].abs() < 1e-5).all()  # rz, tx, ty
+    assert (costs[[0, 1, 5]] > 0.5).all()
+    again = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss).clone()
+    assert torch.equal(costs, again)

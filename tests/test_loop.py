@@ -21,7 +21,6 @@ from molaug.loop import (
     Trainer,
     average_weights,
     build_optimizers,
-    learning_share,
     schedule,
     split_parameters,
     start_fabric,
@@ -192,10 +191,22 @@ def test_schedule_warms_up_and_ends_at_zero():
     assert schedule(0.19, RECIPE)["widths"] == 0 < schedule(0.21, RECIPE)["widths"]
 
 
-def test_learning_share_runs_from_the_freeze_to_the_end():
-    assert learning_share(0.1, 0.25) == learning_share(0.25, 0.25) == 0
-    assert learning_share(1.0, 0.25) == 1
-    assert learning_share(0.625, 0.25) == 0.5
+def test_costs_are_measured_from_when_widths_are_free_and_kept_with_both_models(tmp_path):
+    run, seen = trainer(tmp_path), []
+    run.fit(lambda now, total: seen.append((now.step / total, run.law.costs.clone())))
+    assert all((costs == 0).all() for done, costs in seen if done <= RECIPE.freeze)
+    last = seen[-1][1]
+    assert (last != 0).all()
+    assert torch.equal(run.averaged.augmentation.distribution.costs, last)
+
+
+def test_probing_falls_to_nothing_and_the_averaged_model_never_probes(tmp_path):
+    run, seen = trainer(tmp_path), []
+    run.fit(lambda now, total: seen.append(float(run.law.probing)))
+    assert seen[0] == pytest.approx(RECIPE.probing)
+    assert seen == sorted(seen, reverse=True)
+    assert 0 < seen[-1] < 0.1 * seen[0]
+    assert not run.averaged.augmentation.distribution.training
 
 
 def test_average_of_constant_weights_is_the_constant():

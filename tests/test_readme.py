@@ -21,7 +21,7 @@ def test_five_lines_give_a_learned_augmentation():
     batch, target = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(8))
     network = GraphNetwork(channels=8, layers=1)
     torch.nn.init.normal_(network.readout[-1].weight)
-    scope = {"network": network, "batch": batch, "target": target.float(), "step": 1, "steps": 10}
+    scope = {"network": network, "batch": batch, "target": target.float()}
     exec(code, {"torch": torch, **scope}, scope)
     assert (scope["law"].parameter.grad != 0).all()
     assert network.element.weight.grad.abs().sum() > 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class ImageBatch:
         if copies == 1:
             return self
         return ImageBatch(self.images.repeat(copies, 1, 1, 1), self.valid.repeat(copies, 1, 1))
+
+    def features(self) -> Float[Tensor, "graphs features"]:
+        """Numbers in which a change of pose or of colour shows: an 8 x 8 thumbnail in grey, and the
+        mean and the spread of every channel."""
+        grey = adaptive_avg_pool2d(self.images.mean(1, keepdim=True), 8)
+        colours = self.images.flatten(2)
+        return torch.cat([grey.flatten(1), colours.mean(2), colours.std(2)], 1)
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same batch on another device."""

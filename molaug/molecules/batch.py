@@ -42,6 +42,14 @@ class MoleculeBatch:
         """The same batch on another device."""
         return MoleculeBatch(self.positions.to(device), self.charges.to(device))
 
+    def features(self) -> Float[Tensor, "graphs features"]:
+        """Numbers in which a change of pose shows: the centre and the second moments of nuclear
+        charge, and the first three atoms [Angstrom]."""
+        weight = self.charges / self.charges.sum(1, keepdim=True)
+        centre = torch.einsum("ga,gai->gi", weight, self.positions)
+        second = torch.einsum("ga,gai,gaj->gij", weight, self.positions, self.positions)
+        return torch.cat([centre, second.flatten(1), self.positions[:, :3].flatten(1)], 1)
+
     def to_pyg(self) -> PygBatch:
         """A PyTorch Geometric batch: `pos (atoms, 3)`, `z (atoms,)`, `batch (atoms,)`.
 

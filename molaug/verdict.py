@@ -1,0 +1,214 @@
+"""What can be concluded about each generator, and from what.
+
+Two kinds of evidence: how far the width opened, and what held-out examples say: the share of what
+the network has learned that is lost when they are moved by one value along one generator,
+
+    lost(v) = (error at v - error at 0) / (error of predicting the mean - error at 0).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .augmentation import Action
+from .averaging import AveragedModel
+from .distributions import Distribution
+from .evaluate import EVALUATION, orbit_elements
+from .task import Examples, Task
+
+Word = Literal["full", "partial", "absent", "undecided"]
+
+OPEN = 0.8  # share of the natural range from which a width counts as open
+SHUT = 0.1  # and up to which as shut
+TOLERANCE = 0.05  # the share of what was learned that a symmetry may cost
+COARSE, HALVINGS = 8, 4  # values along an orbit, and halvings of the interval with the edge
+# 97.5 % quantiles of Student's t, by degrees of freedom: intervals of 95 % over a few seeds.
+STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was concluded about one generator.
+
+    low, high: bounds of the range of the symmetry, in the unit of the coefficient: the learned
+    width, and where the error of held-out examples begins to rise (the cap, if nowhere).
+    lost: over the whole range. told_apart: how well a linear classifier tells moved inputs from
+    unmoved ones (0.5: inputs are already spread over the range), nan where not measured.
+    """
+
+    verdict: Word
+    low: float
+    high: float
+    reason: str
+    lost: float
+    told_apart: float = math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        return {k: None if v != v else v for k, v in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """What held-out examples say about one generator.
+
+    edge: the value, as a share of the cap, from which on predictions are lost; None if nowhere.
+    lost: share of what was learned that is lost at the cap.
+    learned: whether the network predicts better than the mean at all.
+    """
+
+    edge: float | None
+    lost: float
+    learned: bool
+
+
+def conclude(share: float, cap: float, orbit: Orbit, told_apart: float = math.nan) -> Verdict:
+    """The verdict from a width, as a share of its cap, and held-out errors."""
+    word, reason = weigh(share, orbit)
+    if word == "full" and abs(told_apart - 0.5) < 0.05:
+        reason += "; inputs are already spread over it"
+    low = 0.0 if word == "absent" else min(share, 1.0 if orbit.edge is None else orbit.edge)
+    high = 1.0 if orbit.edge is None else orbit.edge
+    if word == "undecided":
+        low, high = 0.0, 1.0
+    return Verdict(word, low * cap, max(low, high) * cap, reason, orbit.lost, told_apart)
+
+
+def weigh(share: float, orbit: Orbit) -> tuple[Word, str]:
+    """The word and its reason."""
+    if not orbit.learned:
+        return "undecided", "the network predicts held-out examples no better than their mean"
+    if orbit.edge is None:
+        if share >= OPEN:
+            return "full", "open, and held-out errors stay level over the whole range"
+        return "undecided", "held-out errors stay level, but the width did not open"
+    beyond = f"{orbit.lost:.0%} of what was learned is lost over the whole range"
+    if share <= SHUT:
+        return "absent", f"shut, and {beyond}"
+    if share >= OPEN or share > 1.25 * orbit.edge:
+        return "undecided", f"open, but {beyond}"
+    return "partial", "held-out errors stay level as far as the width, and rise beyond it"
+
+
+@torch.no_grad()
+def walk_orbit(
+    model: AveragedModel, task: Task, examples: Examples, generator: str, most: int = 256
+) -> Orbit:
+    """Move the first `most` examples along the generator, half of them backwards, and find where
+    the error of the bare network begins to rise: on a coarse grid, then by halving. The law of the
+    model stays out of it, or its own moves would add to those that are asked about."""
+    batch, target = examples.gather(torch.arange(min(most, len(examples))))
+    law, action = model.augmentation.distribution, model.augmentation.action
+    cap = law.caps[law.group.names.index(generator)]
+    ends = cap.cpu() * (1.0 - 2 * (torch.arange(len(batch)) % 2))
+
+    def errors(share: float) -> Float[Tensor, "examples"]:
+        elements = orbit_elements(law, generator, share * ends)
+        output = model.network(action.act(elements, batch))
+        back = action.act_on_output(elements.to(output.dtype), output)
+        return task.error(model.scaling.to_physical(back), target)
+
+    still = errors(0.0)
+    mean_output = torch.zeros_like(model.network(batch))  # standardised
+    constant = task.error(model.scaling.to_physical(mean_output), target)
+    learned = float((constant - still).mean())
+
+    def lost(share: float) -> tuple[float, bool]:
+        rise = errors(share) - still
+        value = float(rise.mean()) / max(learned, 1e-12)
+        noise = float(rise.std()) / len(rise) ** 0.5 / max(learned, 1e-12)
+        return value, value > TOLERANCE and value > 2 * noise
+
+    values = [lost(k / COARSE) for k in range(1, COARSE + 1)]
+    edge = next((k / COARSE for k, (_, is_lost) in enumerate(values, 1) if is_lost), None)
+    if edge is not None:
+        kept = edge - 1 / COARSE
+        for _ in range(HALVINGS):
+            middle = (kept + edge) / 2
+            kept, edge = (kept, middle) if lost(middle)[1] else (middle, edge)
+    noise = float((constant - still).std()) / len(batch) ** 0.5
+    better = learned > max(2 * noise, TOLERANCE * float(constant.mean()))
+    return Orbit(edge, values[-1][0], better)
+
+
+def judge(
+    model: AveragedModel, task: Task, examples: Examples, *, most: int = 256
+) -> dict[str, Verdict]:
+    """A verdict for every generator whose width is learned, from held-out examples.
+
+    most: how many examples are moved. A function of its arguments alone.
+    """
+    law = model.augmentation.distribution
+    verdicts = {}
+    for i in learned_places(law):
+        name, cap = law.group.names[i], float(law.caps[i])
+        orbit = walk_orbit(model, task, examples, name, most)
+        apart = tell_apart(examples, model.augmentation.action, law, name)
+        verdicts[name] = conclude(float(law.widths[i].detach()) / cap, cap, orbit, apart)
+    return verdicts
+
+
+def learned_places(law: Distribution) -> list[int]:
+    """Which coefficients have a width that is learned."""
+    if not len(law.learned):
+        return []
+    return [i for i, width in enumerate(law.widths.tolist()) if width]
+
+
+def agree(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """One verdict, as a dict, out of those of several seeds.
+
+    Seeds that differ leave it undecided. The interval of a partial symmetry goes from the lower end
+    of the 95 % interval of the widths over seeds to the farthest edge.
+    """
+    words = sorted({one["verdict"] for one in seeds})
+    lows, highs = [one["low"] for one in seeds], [one["high"] for one in seeds]
+    found = dict(seeds[0]) | {"low": mean(lows), "high": max(highs)}
+    if len(words) > 1:
+        counts = [f"{sum(one['verdict'] == w for one in seeds)} {w}" for w in words]
+        return found | {"verdict": "undecided", "reason": f"seeds differ: {', '.join(counts)}"}
+    if words == ["partial"] and len(seeds) > 1:
+        spread = STUDENT[min(len(seeds), len(STUDENT)) - 1] * stdev(lows) / len(seeds) ** 0.5
+        found["low"] = max(0.0, mean(lows) - spread)
+    return found
+
+
+@torch.no_grad()
+def tell_apart(
+    examples: Examples, action: Action, law: Distribution, generator: str, most: int = 512
+) -> float:
+    """How often a linear classifier tells inputs that were moved over the whole range of one
+    generator from others as they are: 0.5 where the data is already spread over it.
+
+    Least squares on what `features()` of the batch gives, fitted on half of the examples and
+    scored on the other half; nan for a batch without features.
+    """
+    count, place = min(most, len(examples)) // 4 * 4, law.group.names.index(generator)
+    batch, _ = examples.gather(torch.arange(count))
+    features: Callable[[], Tensor] | None = getattr(batch, "features", None)
+    if features is None or not count:
+        return math.nan
+    spread = 2 * torch.rand(count, generator=torch.Generator().manual_seed(EVALUATION)) - 1
+    elements = orbit_elements(law, generator, float(law.caps[place]) * spread)
+    before, after = features().double(), action.act(elements, batch).features().double()
+    is_moved = torch.arange(count, device=before.device) % 2 == 1
+    inputs = torch.where(is_moved[:, None], after, before)
+    return classify(inputs, 2.0 * is_moved - 1)
+
+
+def classify(inputs: Float[Tensor, "n k"], labels: Float[Tensor, "n"]) -> float:
+    """The accuracy of regularised least squares on the second half, fitted on the first."""
+    scaled = (inputs - inputs.mean(0)) / inputs.std(0).clamp_min(1e-9)
+    scaled = torch.cat([scaled, scaled.square() - 1, torch.ones_like(scaled[:, :1])], 1)
+    half = len(labels) // 2
+    train, test = scaled[:half], scaled[half:]
+    penalty = 0.1 * half * torch.eye(train.shape[1], dtype=train.dtype, device=train.device)
+    weights = torch.linalg.solve(train.mT @ train + penalty, train.mT @ labels[:half].to(train))
+    return float(((test @ weights) * labels[half:] > 0).double().mean())

@@ -1,0 +1,167 @@
+"""What is concluded from widths and held-out errors, on models whose symmetry is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.distributions import Haar, LearnedUniform
+from molaug.groups import SE3, SO2
+from molaug.images.action import ImageAction
+from molaug.images.drawing import draw_sprites
+from molaug.images.tasks import ImageExamples
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.data import load_sample, orient
+from molaug.molecules.tasks import MoleculeExamples
+from molaug.task import Task, absolute_error, absolute_loss
+from molaug.verdict import (
+    Orbit,
+    agree,
+    classify,
+    conclude,
+    judge,
+    tell_apart,
+    walk_orbit,
+)
+
+SILENT = Orbit(edge=None, lost=0.0, learned=True)
+
+
+class Height(torch.nn.Module):
+    """The height of the first atom: x, y and turns about z are symmetries of it."""
+
+    def forward(self, batch):
+        return batch.positions[:, 0, 2]
+
+
+def height_task(law) -> Task:
+    molecules = orient(load_sample().take(np.arange(200)), "random", seed=0)
+    heights = molecules.positions[molecules.offsets[:-1], 2].astype(np.float64)
+    examples = MoleculeExamples(molecules, heights)
+    return Task(
+        name="height",
+        unit="A",
+        train=examples,
+        validation=examples,
+        tests={"canonical": examples},
+        model=AveragedModel(Height(), Augmentation(law, MoleculeAction())).eval(),
+        loss=absolute_loss,
+        error=absolute_error,
+    )
+
+
+def test_a_network_that_knows_its_symmetries_gets_them_as_its_verdict():
+    law = LearnedUniform(SE3(), [0.02, 0.02, 0.95, 0.95, 0.95, 0.02])
+    task = height_task(law)
+    verdicts = judge(task.model, task, task.train)
+    assert {name: v.verdict for name, v in verdicts.items()} == {
+        "rx": "absent", "ry": "absent", "rz": "full", "tx": "full", "ty": "full", "tz": "absent",
+    }  # fmt: skip
+    assert verdicts["tx"].high == 5.0
+    assert verdicts["rx"].low == 0.0
+    assert verdicts["rx"].lost > 0.5 > abs(verdicts["rz"].lost)
+
+
+def test_a_fixed_law_gets_no_verdict():
+    task = height_task(Haar(SE3(), 5.0))
+    assert judge(task.model, task, task.train) == {}
+
+
+def test_the_edge_of_a_partial_symmetry_is_found():
+    """Half of the first atoms are 2 A away from where the prediction changes."""
+    task = height_task(LearnedUniform(SE3(), 0.5))
+
+    class Far(torch.nn.Module):
+        def forward(self, batch):
+            return (batch.positions[:, 0, 2].abs() > 3).float()
+
+    task.model.network = Far()
+    is_near = torch.arange(200) % 4 < 2
+    task.train.positions[:, 0, 2] = torch.where(is_near, 1.0, 9.0)
+    task.train.targets = (~is_near).double()
+    edge = walk_orbit(task.model, task, task.train, "tz").edge
+    assert edge == pytest.approx(2 / 5, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("share", "orbit", "word"),
+    [
+        (0.95, SILENT, "full"),
+        (0.30, SILENT, "undecided"),
+        (0.02, SILENT, "undecided"),
+        (0.02, Orbit(0.1, 0.9, True), "absent"),
+        (0.25, Orbit(0.27, 0.9, True), "partial"),
+        (0.50, Orbit(0.27, 0.9, True), "undecided"),
+        (0.95, Orbit(0.9, 0.2, True), "undecided"),
+        (0.95, Orbit(None, 0.0, False), "undecided"),
+        (0.02, Orbit(0.1, 0.9, False), "undecided"),
+    ],
+)
+def test_width_and_errors_must_agree(share, orbit, word):
+    verdict = conclude(share, math.pi, orbit)
+    assert verdict.verdict == word
+    assert 0 <= verdict.low <= verdict.high <= math.pi
+    if word == "partial":
+        assert verdict.low == pytest.approx(share * math.pi)
+        assert verdict.high == pytest.approx(orbit.edge * math.pi)
+
+
+def test_a_network_that_has_learned_nothing_is_undecided_about_everything():
+    law = LearnedUniform(SE3(), 0.95)
+    task = height_task(law)
+    torch.manual_seed(0)
+    task.train.targets = torch.randn(200).double()
+    assert {v.verdict for v in judge(task.model, task, task.train).values()} == {"undecided"}
+
+
+def test_verdicts_are_a_function_of_their_arguments():
+    task = height_task(LearnedUniform(SE3(), 0.3))
+    first = judge(task.model, task, task.train)
+    torch.manual_seed(99)
+    assert judge(task.model, task, task.train) == first
+
+
+def test_seeds_that_agree_give_an_interval_and_others_none():
+    def verdict(word, low, high=0.8):
+        return conclude(0.2, math.pi, SILENT).to_dict() | {
+            "verdict": word, "low": low, "high": high,
+        }  # fmt: skip
+
+    both = agree([verdict("partial", *ends) for ends in ((0.70,), (0.72, 0.9), (0.74,))])
+    assert both["verdict"] == "partial"
+    assert both["low"] == pytest.approx(0.72 - 4.30 * 0.02 / 3**0.5)
+    assert both["high"] == 0.9
+    differing = agree([verdict("full", 3.0), verdict("absent", 0.0), verdict("full", 3.1)])
+    assert differing["verdict"] == "undecided"
+    assert "1 absent, 2 full" in differing["reason"]
+
+
+def test_raw_molecules_are_told_from_turned_ones_and_random_ones_are_not():
+    law = LearnedUniform(SE3())
+    raw, random = (
+        MoleculeExamples(orient(load_sample(), frame, seed=0), np.zeros(len(load_sample())))
+        for frame in ("raw", "random")
+    )
+    assert tell_apart(raw, MoleculeAction(), law, "rx", most=1000) > 0.75
+    # A coin that is thrown 500 times shows 0.39 to 0.61 in all but one of a million.
+    assert 0.39 < tell_apart(random, MoleculeAction(), law, "rx", most=1000) < 0.61
+    assert tell_apart(random, MoleculeAction(), law, "tx", most=1000) > 0.75
+
+
+def test_upright_sprites_are_told_from_turned_ones():
+    some = ImageExamples(draw_sprites(400, seed=0))
+    assert tell_apart(some, ImageAction(), LearnedUniform(SO2()), "r") > 0.6
+
+
+def test_the_classifier_separates_what_can_be_separated():
+    labels = 2.0 * (torch.arange(400) % 2) - 1
+    torch.manual_seed(0)
+    noise = torch.randn(400, 3).double()
+    assert 0.3 < classify(noise, labels) < 0.7
+    assert classify(noise + 3 * labels[:, None], labels) > 0.95
+    assert classify(noise * (2 + labels[:, None]) ** 2, labels) > 0.7  # by spread alone
