@@ -40,7 +40,7 @@ def take_step(model: AveragedModel, copies: int, device: str = "cpu") -> None:
     batch = MoleculeBatch(positions, torch.full((4, 5), 6, device=device))
     prediction = model(batch, copies)
     loss = absolute_loss(prediction, torch.zeros_like(prediction))
-    whole = ScaleFree()(loss, model.augmentation.distribution, 0.5)
+    whole = ScaleFree()(loss, model.augmentation.distribution)
     torch.autograd.grad(whole, list(model.parameters()), allow_unused=True)
 
 
