@@ -133,10 +133,12 @@ def keys_by_test(row: Row, metric: str = "") -> dict[str, str]:
 
 
 def show_widths(rows: Sequence[Row]) -> str:
-    """The widths of every run that moves its inputs, below the table."""
-    moving = [row for row in rows if width_lines(row["widths"])]
-    lines = ["Widths: initial > learned / natural range"] if moving else []
-    for row in moving:
+    """The widths of every run that learned them, below the table."""
+    learned = [
+        row for row in rows if any(w["learned"] != w["initial"] for w in row["widths"].values())
+    ]
+    lines = ["Widths: initial > learned / natural range"] if learned else []
+    for row in learned:
         lines.append(f"  {row['symmetry']} {row['network']} {row['seed']}")
         lines += [f"    {line}" for line in width_lines(row["widths"])]
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from rich.console import Console
 from molaug import report
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
-from molaug.distributions import Identity, LearnedUniform
+from molaug.distributions import Haar, Identity, LearnedUniform
 from molaug.groups import SE3, Aff3
 from molaug.molecules.action import MoleculeAction
 from molaug.report import (
@@ -58,14 +58,15 @@ def test_every_generator_is_described():
         assert found[name]["cap"] == pytest.approx(member.cap)
 
 
-def test_widths_are_listed_for_runs_that_move_their_inputs():
+def test_widths_are_listed_where_they_were_learned():
     text = show_widths([row("learned", LearnedUniform(SE3(), 0.5))])
     assert "rx ry rz  6 6 6 > 90 90 90 / 180 deg" in text
     assert "tx ty tz  0.10 0.10 0.10 > 2.50 2.50 2.50 / 5.00 A" in text
-    still = row("none", Identity(SE3()))
-    for width in still["widths"].values():
-        width["initial"] = 0.0
-    assert show_widths([still]) == ""
+    for law in (Identity(SE3()), Haar(SE3(), 5.0)):
+        still = row("none", law)
+        for width in still["widths"].values():
+            width["initial"] = width["learned"]
+        assert show_widths([still]) == ""
 
 
 def test_progress_line_groups_widths_by_unit():
