@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
-from typing import Any
 
 from rich.box import SIMPLE_HEAVY
 from rich.markup import escape
 from rich.table import Table
 
 from .report import Row, keys_by_test, show_width
+from .verdict import agree
 
 HAAR = "none + Haar at test"
 
@@ -115,41 +114,33 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What was concluded about one generator, over all seeds of a line."""
+class Finding:
+    """The verdict on one generator over all seeds of a line, in words."""
 
     generator: str
-    word: str  # full, partial, absent or undecided, or how the seeds divide
+    word: str  # full, partial, absent or undecided
     interval: str  # of the width, with its unit
     reason: str
 
 
-def verdicts(line: Line) -> list[Verdict]:
+def findings(line: Line) -> list[Finding]:
     """One per generator; none if no verdict was reached for these runs."""
     if not all(row.get("verdicts") for row in line.rows):
         return []
-    return [_verdict(name, line.rows) for name in line.rows[0]["verdicts"]]
+    return [_finding(name, line.rows) for name in line.rows[0]["verdicts"]]
 
 
-def _verdict(name: str, rows: Sequence[Row]) -> Verdict:
-    found: list[Mapping[str, Any]] = [row["verdicts"][name] for row in rows]
-    words = Counter(one["verdict"] for one in found)
-    split = ", ".join(f"{word} in {count} of {len(rows)}" for word, count in words.items())
+def _finding(name: str, rows: Sequence[Row]) -> Finding:
+    found = agree([row["verdicts"][name] for row in rows])
     unit = rows[0]["widths"][name]["unit"]
-    low, high = min(one["low"] for one in found), max(one["high"] for one in found)
-    start = show_width(low, unit).partition(" ")[0]
-    return Verdict(
-        generator=name,
-        word=split if len(words) > 1 else next(iter(words)),
-        interval=f"{start} to {show_width(high, unit)}",
-        reason="; ".join(dict.fromkeys(one["reason"] for one in found)),
-    )
+    low, high = (show_width(found[end], unit) for end in ("low", "high"))
+    return Finding(name, found["verdict"], f"{low.partition(' ')[0]} to {high}", found["reason"])
 
 
 def conclude(line: Line) -> str:
-    """The verdicts as one sentence: `rx, ry, rz full; scale (0.10 to 0.20) partial.`"""
+    """The findings as one sentence: `rx, ry, rz full; scale (0.10 to 0.20) partial.`"""
     groups: dict[str, list[str]] = {}
-    for one in verdicts(line):
+    for one in findings(line):
         name = f"{one.generator} ({one.interval})" if one.word == "partial" else one.generator
         groups.setdefault(one.word, []).append(name)
     return "; ".join(f"{', '.join(names)} {word}" for word, names in groups.items()) + "."
@@ -159,7 +150,7 @@ def show_verdicts(rows: Sequence[Row]) -> str:
     """The verdict on every generator with its evidence, below the table."""
     text = []
     for line in compare(rows):
-        found = verdicts(line)
+        found = findings(line)
         text += [f"Verdict, {line.label}: {conclude(line)}"] if found else []
-        text += [f"  {v.generator}  {v.word}, {v.interval}: {v.reason}" for v in found]
+        text += [f"  {one.generator}  {one.word}, {one.interval}: {one.reason}" for one in found]
     return "\n".join(text)

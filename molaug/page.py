@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .comparison import Line, compare, conclude, notes, titles, verdicts
+from .comparison import Line, compare, conclude, findings, notes, titles
 from .figures import (
     Run,
     by_cell,
@@ -52,6 +52,9 @@ def write_page(
         f"<h1>What was learned about symmetry</h1><p>{escape(about)}.</p>",
         *(lead(seeds) for seeds in by_cell(learned).values()),
         "" if learned else '<p class="lead">No run had widths to learn.</p>',
+        ""
+        if all(findings(line) for line in compare([run.row for run in learned]))
+        else note(CAUTION),
         *(evidence(line) for line in compare(rows)),
         section("Comparison", comparison(rows)),
         *(width_section(run, is_open=run is learned[0]) for run in learned),
@@ -65,9 +68,8 @@ def write_page(
 def lead(runs: Sequence[Run]) -> str:
     """What is said first about one symmetry and network: its verdicts, or else its widths."""
     (line,) = compare([run.row for run in runs])
-    if verdicts(line):
-        return f'<p class="lead">{escape(f"{line.label}: {conclude(line)}")}</p>'
-    return f'<p class="lead">{escape(headline(runs))}</p>{note(CAUTION)}'
+    text = f"{line.label}: {conclude(line)}" if findings(line) else headline(runs)
+    return f'<p class="lead">{escape(text)}</p>'
 
 
 CAUTION = (
@@ -138,7 +140,7 @@ def note(text: str) -> str:
 
 def evidence(line: Line) -> str:
     """The verdict on every generator, and why."""
-    lines = [[v.generator, v.word, v.interval, v.reason] for v in verdicts(line)]
+    lines = [[one.generator, one.word, one.interval, one.reason] for one in findings(line)]
     title = section(
         f"Verdict: {line.label}", table(["", "verdict", "width", "why"], lines, "words")
     )

@@ -141,6 +141,7 @@ def train_one(
     from .loop import Trainer, start_fabric
     from .objectives import build_objective
     from .report import Monitor, describe_widths, save_widths_picture, versions
+    from .verdict import judge
 
     run = run_folder(folder, symmetry, network, seed)
     finished = run / "metrics.json"
@@ -178,6 +179,9 @@ def train_one(
         "seconds_training": trainer.progress.seconds,
         "device": str(fabric.device),
     }
+    if len(model.augmentation.distribution.learned):
+        found = judge(model, task, next(iter(task.tests.values())))
+        row["verdicts"] = {name: verdict.to_dict() for name, verdict in found.items()}
     if symmetry == "none" and "invariance_error" in row:
         turned = turn_at_random(model)
         row["haar_at_test"] = measure(turned, task, copies=config.test_copies, seed=seed)

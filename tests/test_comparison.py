@@ -100,8 +100,9 @@ def test_seeds_that_disagree_say_so():
         {**row(seed=1), "verdicts": {"rx": verdict("undecided", 1.0, 2.0, "too few")}},
         {**row(seed=2), "verdicts": {"rx": verdict("full", 2.9, 3.0, "flat")}},
     ]
-    text = show_verdicts(rows)
-    assert "rx  full in 2 of 3, undecided in 1 of 3, 57 to 178 deg: flat; too few" in text
+    first, second = show_verdicts(rows).splitlines()
+    assert first == "Verdict, learned coordinates, 3 seeds: rx undecided."
+    assert second.endswith("deg: seeds differ: 2 full, 1 undecided")
 
 
 @pytest.mark.parametrize("missing", [{}, {"verdicts": None}])

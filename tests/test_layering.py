@@ -33,7 +33,7 @@ BESIDE = {
     "evaluate": {*LINE, "files"},
     "loop": {*LINE, "files", "checkpoint", "evaluate", "heap", "muon"},
     "report": {*LINE, "files", "pictures", "evaluate", "verdict"},
-    "comparison": {*LINE, "report"},
+    "comparison": {*LINE, "report", "verdict"},
     "gauges": {"pictures"},
     "figures": {*LINE, "evaluate", "report", "pictures", "gauges"},
     "page": {*LINE, "files", "evaluate", "report", "comparison", "figures"},

@@ -55,6 +55,8 @@ def test_comparison_has_a_row_per_run_with_everything(finished):
         assert 0 < width["learned"] <= width["cap"]
         assert 0 < width["initial"] != width["learned"]
     assert all(w["learned"] == 0 for w in rows[2]["widths"].values())
+    assert set(rows[0]["verdicts"]) == set(rows[0]["widths"])
+    assert all("verdicts" not in row for row in rows[1:])
     assert rows[2]["haar_at_test"]["test_mae_rotated"] > 50
     assert [row["true_widths"]["rx"] for row in rows] == [pytest.approx(math.pi)] * 3
 
@@ -74,7 +76,7 @@ def test_run_folder_holds_everything(finished):
 def test_the_report_is_written_beside_the_comparison(finished):
     folder, _ = finished
     page = (folder / "report.html").read_text()
-    assert "learned coordinates, seed 4 alone" in page
+    assert "learned coordinates, seed 4: " in page
     assert "A test molecule as the law moves it" in page
     assert "--train-size 96" in page
 
