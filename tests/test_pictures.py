@@ -93,6 +93,14 @@ def test_bars_are_as_long_as_their_share():
     assert bars[:2] == pytest.approx([0.25 * soft[0], soft[0]], abs=0.1)
 
 
+def test_marks_stand_at_the_initial_and_the_true_width():
+    root = ElementTree.fromstring(bar_chart("t", {"rx": Bar(0.25, 0.5, 1.0, "45")}))
+    ground = next(e for e in root.iter(f"{SVG}rect") if e.get("class") == "soft")
+    left, width = float(ground.get("x")), float(ground.get("width"))
+    initial, true = [float(e.get("x1")) for e in root.iter(f"{SVG}line")][:2]
+    assert [initial, true] == pytest.approx([left + 0.25 * width, left + width], abs=0.1)
+
+
 @pytest.mark.parametrize("angle", [0.0, 1.0, 2.0, math.pi, 9.0])
 def test_a_dial_spans_its_angle(angle):
     root = ElementTree.fromstring(dial_chart("t", {"rz": angle}))
