@@ -30,9 +30,11 @@ class Distribution(nn.Module, ABC):
         # What a training loop knows of each generator: see `evaluate.measure_costs`.
         self.register_buffer("costs", torch.zeros_like(caps))
         self.costs: Tensor
-        # A tensor, so that it can change from step to step within a captured graph.
+        # Tensors, so that they can change from step to step within a captured graph.
         self.register_buffer("probing", torch.zeros(()), persistent=False)
         self.probing: Tensor
+        self.register_buffer("limit", torch.ones(()), persistent=False)
+        self.limit: Tensor
 
     @abstractmethod
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
@@ -172,6 +174,7 @@ class LearnedUniform(Distribution):
     vectors is: from 90 to 99 per cent of pi, more and more of the draws are a_i = (w_i / pi) v_i
     with v the rotation vector of a uniform rotation, and beyond all of them.
 
+    No draw uses more than the share `limit` of a range: 1, unless a training loop lowers it.
     While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
     ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
     that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
@@ -248,7 +251,7 @@ class LearnedUniform(Distribution):
         return found
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
-        widths = self.widths
+        widths = torch.minimum(self.widths, self.limit * self.caps)
         draw = stratified_uniform(copies, graphs, len(widths), widths)
         moved = widths * draw
         if self.rotations is not None:

@@ -137,6 +137,7 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
     return {"network": max(warm, 1e-3) * cosine, "widths": free}
 
 
+NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 MEASUREMENTS = 24  # of the costs of generators, in a run
 MEASURED = 192  # training examples, in each
 
@@ -263,6 +264,8 @@ class Trainer:
 
     def _set_rates(self, done: float) -> None:
         self.law.probing.fill_(self.recipe.probing * (1 - done))
+        # Where widths start must not decide what the network is first trained on.
+        self.law.limit.fill_(NARROW if done < self.recipe.freeze else 1.0)
         factors = schedule(done, self.recipe)
         for optimizer in self.plain_optimizers:
             for group in optimizer.param_groups:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, runtime_checkable
 
+import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -32,16 +33,20 @@ def show_width(width: float, unit: str) -> str:
 
 
 def describe_widths(distribution: Distribution, initial: Sequence[float]) -> dict[str, Any]:
-    """Per generator: initial and learned width and its cap, in the unit of the generator."""
+    """Per generator: initial and learned width and its cap, in the unit of the generator, and its
+    direction in the algebra where that is learned."""
     learned = distribution.widths.detach().cpu().tolist()
     caps = distribution.caps.cpu().tolist()
-    rows = zip(distribution.group.members, initial, learned, caps, strict=True)
+    directions = distribution.directions.detach().cpu()
+    is_turned = bool((directions != torch.eye(len(caps))).any())
+    rows = zip(distribution.group.members, initial, learned, caps, directions.tolist(), strict=True)
     return {
         member.name: {
             **{"initial": start, "learned": end, "cap": cap},
             **{"kind": member.kind, "unit": member.unit},
+            **({"direction": direction} if is_turned else {}),
         }
-        for member, start, end, cap in rows
+        for member, start, end, cap, direction in rows
     }
 
 
@@ -141,7 +146,21 @@ def show_widths(rows: Sequence[Row]) -> str:
     for row in learned:
         lines.append(f"  {row['symmetry']} {row['network']} {row['seed']}")
         lines += [f"    {line}" for line in width_lines(row["widths"])]
+        lines += [f"    {line}" for line in direction_lines(row["widths"])]
+        if row.get("mean_rotation") is not None:
+            lines.append(f"    ||E R|| {row['mean_rotation']:.2f} (0: uniform rotations, 1: none)")
     return "\n".join(lines)
+
+
+def direction_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Where directions were learned: `rx turned to 0.27 rx + 0.53 ry + 0.80 rz`."""
+    lines = []
+    for name, width in widths.items():
+        parts = zip(widths, width.get("direction", ()), strict=False)
+        shown = [f"{part:.2f} {other}" for other, part in parts if abs(part) >= 0.005]
+        if shown and shown != [f"1.00 {name}"]:
+            lines.append(f"{name} turned to {' + '.join(shown)}".replace("+ -", "- "))
+    return lines
 
 
 def width_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -76,8 +76,15 @@ class RunConfig(Config):
         None,
         "weight of the reward, lambda",
         "symmetry",
-        unset="scale_free 0.05 falling to 0.005, norm 0.01, squared 0.001",
+        unset="scale_free 0.3, norm 0.01, squared 0.001",
         at_least=0,
+    )
+    probing: float = option(
+        0.1,
+        "share of training copies, falling to none, that probe the whole range of a generator",
+        "symmetry",
+        at_least=0,
+        below=1,
     )
     copies: int = option(1, "copies of an example in training", "symmetry", at_least=1)
     test_copies: int = option(8, "copies of an example in tests", "symmetry", at_least=1)

@@ -136,7 +136,7 @@ def train_one(
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import save_weights
-    from .evaluate import measure, measure_curves, turn_at_random
+    from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
     from .files import write_json
     from .loop import Trainer, start_fabric
     from .objectives import build_objective
@@ -174,6 +174,7 @@ def train_one(
         **({"output_unit": task.output_unit} if task.output_unit else {}),
         **measure(model, task, copies=config.test_copies, seed=seed),
         "widths": describe_widths(model.augmentation.distribution, initial),
+        "mean_rotation": mean_rotation(model.augmentation.distribution),
         "parameters": sum(p.numel() for p in model.network.parameters()),
         "seconds_per_epoch": trainer.progress.seconds / trainer.recipe.epochs,
         "seconds_training": trainer.progress.seconds,

@@ -170,7 +170,7 @@ def agree(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     words = sorted({one["verdict"] for one in seeds})
     lows, highs = [one["low"] for one in seeds], [one["high"] for one in seeds]
-    found = dict(seeds[0]) | {"low": mean(lows), "high": max(highs)}
+    found = dict(seeds[0]) | {"low": min(lows), "high": max(highs)}
     if len(words) > 1:
         counts = [f"{sum(one['verdict'] == w for one in seeds)} {w}" for w in words]
         return found | {"verdict": "undecided", "reason": f"seeds differ: {', '.join(counts)}"}

@@ -203,3 +203,10 @@ def test_a_width_along_a_learned_direction_pulls_the_direction():
 def test_directions_need_whole_spaces():
     with pytest.raises(ValueError, match="let all three"):
         LearnedUniform(SE3(), generators=["rx", "ry", "tx", "ty", "tz"], directions=True)
+
+
+def test_no_draw_goes_beyond_the_limit():
+    law = LearnedUniform(SE3(), 0.5).eval()
+    law.limit.fill_(0.05)
+    assert (law.rsample(1, 4000)[0].abs().amax(0) / law.caps <= 0.05).all()
+    assert torch.allclose(law.widths, 0.5 * law.caps)

@@ -16,6 +16,7 @@ from molaug.evaluate import (
     errors,
     invariance_error,
     mean_error,
+    mean_rotation,
     measure,
     measure_costs,
     measure_curves,
@@ -193,3 +194,13 @@ def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_no
     assert (costs[[0, 1, 5]] > 0.5).all()
     again = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss).clone()
     assert torch.equal(costs, again)
+
+
+def test_the_mean_rotation_tells_uniform_rotations_from_none():
+    open_law = LearnedUniform(SE3(), [0.999999] * 3 + [0.1] * 3).eval()
+    assert mean_rotation(open_law) < 0.05
+    assert mean_rotation(Haar(SE3(), 5.0)) < 0.05
+    assert mean_rotation(Identity(SE3())) == pytest.approx(1.0, abs=1e-6)
+    half = mean_rotation(LearnedUniform(SE3(), 0.5).eval())
+    assert half is not None
+    assert 0.05 < half < 0.95

@@ -214,3 +214,11 @@ def test_average_of_constant_weights_is_the_constant():
     for step in range(200):
         average_weights(averaged, model, step, 0.9)
     assert torch.allclose(averaged.weight, model.weight, atol=1e-6)
+
+
+def test_while_widths_are_frozen_inputs_are_moved_little_wherever_widths_start(tmp_path):
+    run, seen = trainer(tmp_path), []
+    run.fit(lambda now, total: seen.append((now.step - 1, float(run.law.limit))))
+    first_free = math.ceil(RECIPE.freeze * run.total)
+    for step, limit in seen:
+        assert limit == pytest.approx(1.0 if step >= first_free else 0.05)

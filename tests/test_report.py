@@ -22,6 +22,7 @@ from molaug.report import (
     compact_widths,
     describe_run,
     describe_widths,
+    direction_lines,
     print_plain,
     save_widths_picture,
     show_width,
@@ -142,3 +143,15 @@ def test_widths_picture_starts_at_the_initial_widths(tmp_path):
 
 def test_versions_name_what_decides_a_result():
     assert {"python", "torch", "numpy"} <= set(versions())
+
+
+def test_learned_directions_are_named_as_sums_of_generators():
+    law = LearnedUniform(SE3(), 0.3, directions=True)
+    start = law.widths.tolist()
+    assert direction_lines(describe_widths(law, start)) == []
+    with torch.no_grad():
+        law.turns[0, 2] = math.pi / 3
+    lines = direction_lines(describe_widths(law, start))
+    assert lines == [
+        "rx turned to 0.50 rx + 0.87 ry", "ry turned to -0.87 rx + 0.50 ry",
+    ]  # fmt: skip

@@ -15,6 +15,7 @@ LEVELS = ("coordinates", "vectors", "distances")
 OPPONENTS = ("e3nn", "vector_channels", "schnet", "dimenetpp", "visnet")
 NETWORKS = LEVELS + OPPONENTS
 FRAMES = ("raw", "centred", "random")
+DIRECTIONS = ("generators", "learned")
 
 
 def target_names() -> tuple[str, ...]:
@@ -91,6 +92,12 @@ class QM9Config(RunConfig):
         f"generators whose widths are learned, of {' '.join(GENERATORS['aff3'])}",
         "symmetry",
         unset="all of the group",
+    )
+    directions: str = option(
+        "generators",
+        "what widths belong to; learned directions find tilted axes",
+        "symmetry",
+        choices=DIRECTIONS,
     )
     frame: str = option(
         "raw",

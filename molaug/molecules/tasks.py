@@ -111,7 +111,8 @@ def build_scaling(values: np.ndarray) -> Scaling:
 def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:
     """The law of a `--symmetry`: learned, fixed (Haar rotations, uniform translations) or none."""
     if symmetry == "learned":
-        return LearnedUniform(group, config.initial_width, config.generators)
+        turning = config.directions == "learned"
+        return LearnedUniform(group, config.initial_width, config.generators, directions=turning)
     if symmetry == "fixed":
         reach = [member.cap for member in group.members if member.kind == "translation"]
         return Haar(group, max(reach, default=0.0))
