@@ -17,6 +17,7 @@ _MODULES = {
     "augmentation": ("Augmentation",),
     "averaging": ("AveragedModel", "Scaling"),
     "evaluate": ("measure_costs",),
+    "attach": ("learn_widths",),
     "objectives": ("Objective", "ScaleFree", "NormReward", "SquaredReward"),
     "config": ("CONFIGS", "QM9Config"),
     "molecules.action": ("MoleculeAction",),

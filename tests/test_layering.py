@@ -43,7 +43,7 @@ BESIDE = {
     "commandline": {"options"},
 }
 # The ends of the line see everything but each other; the package only names what is public.
-ENDS = {"train", "predict"}
+ENDS = {"train", "predict", "attach"}
 
 
 def allowed(module: str) -> set[str]:

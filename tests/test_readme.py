@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import torch
 
 import molaug
@@ -44,3 +45,22 @@ def test_options_of_the_table_exist():
     flags = set(re.findall(r"`(--[a-z-]+)", README))
     assert flags
     assert all(flag in parser_help for flag in flags)
+
+
+def test_a_trained_network_gets_a_verdict():
+    from torch_geometric.data import Data
+
+    code = next(block for block in python_blocks() if "learn_widths" in block)
+    molecules = load_sample().take(slice(0, 40))
+    batch, _ = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(40))
+    graphs = [
+        Data(pos=p[z > 0], z=z[z > 0]) for p, z in zip(batch.positions, batch.charges, strict=True)
+    ]
+
+    class Trained(torch.nn.Module):
+        def forward(self, z, pos, batch):
+            return torch.zeros(int(batch.max()) + 1).index_add(0, batch, z.float())
+
+    scope = {"graphs": graphs, "trained": Trained(), "targets": np.arange(40.0)}
+    exec(code, scope, scope)
+    assert set(scope["found"].widths) == {"rx", "ry", "rz", "tx", "ty", "tz"}

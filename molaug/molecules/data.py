@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock
@@ -23,6 +24,9 @@ from molaug.molecules.convert import (
     read_source,
 )
 from molaug.molecules.splits import QM9_COUNT
+
+if TYPE_CHECKING:
+    from torch_geometric.data import Data as PygData
 
 CACHE_NAME = "qm9.arrays"
 SAMPLE_NAME = "sample.npz"
@@ -57,6 +61,21 @@ class MoleculeSet:
     def sizes(self) -> np.ndarray:
         """Atoms per molecule, (graphs,) int64."""
         return np.diff(self.offsets)
+
+    @staticmethod
+    def from_pyg(graphs: Sequence[PygData]) -> MoleculeSet:
+        """From PyTorch Geometric data with `pos` [Angstrom] and `z`, in that order; without
+        properties, Mulliken charges and SMILES."""
+        count, sizes = len(graphs), [len(graph.z) for graph in graphs]
+        return MoleculeSet(
+            positions=np.concatenate([graph.pos.numpy() for graph in graphs]).astype(np.float32),
+            charges=np.concatenate([graph.z.numpy() for graph in graphs]).astype(np.uint8),
+            offsets=np.concatenate([[0], np.cumsum(sizes)]),
+            index=np.arange(count, dtype=np.int32),
+            properties=np.full((count, 15), np.nan),
+            mulliken=np.full(sum(sizes), np.nan, dtype=np.float32),
+            smiles=np.zeros(count, "S1"),
+        )
 
     def take(self, rows: np.ndarray | slice | list[int]) -> MoleculeSet:
         """The molecules in those rows (integers, a mask or a slice), in that order."""

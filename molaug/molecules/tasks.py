@@ -36,7 +36,7 @@ class MoleculeExamples:
     def __init__(
         self, molecules: MoleculeSet, values: np.ndarray, device: torch.device | str = "cpu"
     ) -> None:
-        positions, charges = molecules.padded()
+        positions, charges = molecules.padded(max(29, int(molecules.sizes.max(initial=0))))
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).double().to(device)

@@ -1,0 +1,190 @@
+"""A verdict on a network that somebody has trained: its widths are learned, it is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from .augmentation import Augmentation
+from .averaging import AveragedModel, Scaling
+from .distributions import LearnedUniform
+from .evaluate import measure_costs
+from .groups import SE2, SE3
+from .images.action import ImageAction
+from .images.batch import ImageBatch
+from .molecules.action import MoleculeAction
+from .objectives import Objective, ScaleFree
+from .task import Examples, Task, absolute_error, seed_of
+from .verdict import Verdict, judge
+
+HELD_OUT = 5  # one example in five is kept for the verdict
+MEASURED = 192  # examples from which costs are measured
+
+
+@dataclass(frozen=True)
+class Attached:
+    """A trained network with the law that was learned in front of it.
+
+    model: predicts in the unit of the network, averaged over copies. widths: in radian, Angstrom or
+    1, by generator. verdicts: from held-out examples, by generator.
+    """
+
+    model: AveragedModel
+    widths: Mapping[str, float]
+    verdicts: Mapping[str, Verdict]
+
+
+class Standardised(nn.Module):
+    """A network in physical units, as one with standardised outputs."""
+
+    def __init__(self, network: nn.Module, scaling: Scaling) -> None:
+        super().__init__()
+        self.network, self.scaling = network, scaling
+
+    def forward(self, batch: Any) -> Tensor:
+        return self.scaling.to_standard(self.network(batch))
+
+
+@dataclass(frozen=True)
+class Some:
+    """Some rows of a set of examples."""
+
+    whole: Examples
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def sizes(self) -> np.ndarray:
+        return self.whole.sizes[self.rows]
+
+    def gather(self, rows: Tensor) -> tuple[Any, Tensor]:
+        return self.whole.gather(torch.from_numpy(self.rows)[rows])
+
+    def describe(self, rows: Tensor) -> str:
+        return self.whole.describe(torch.from_numpy(self.rows)[rows])
+
+
+def learn_widths(
+    network: nn.Module,
+    data: Examples,
+    *,
+    augmentation: Augmentation | None = None,
+    objective: Objective | None = None,
+    error: Callable[[Tensor, Tensor], Float[Tensor, "graphs"]] = absolute_error,
+    steps: int = 300,
+    batch_size: int = 64,
+    seed: int = 0,
+) -> Attached:
+    """Learn how far `network` may be moved, on four fifths of `data`, and judge it on the rest.
+
+    network: any module that maps a batch to predictions (graphs, ...) in the unit of the targets;
+    it is frozen, in evaluation mode, and comes back as it was. data: such as `MoleculeExamples`.
+    augmentation: its law is what is learned; by default all rigid motions, of space for molecules
+    and of the plane for images, with the output that the shape of the targets suggests.
+    error: per example, what is minimised and what the verdict is about.
+
+    The costs of the generators are measured once, for the network does not change. A function of
+    its arguments alone. Raises ValueError for fewer than ten examples.
+    """
+    if len(data) < 10:
+        raise ValueError(f"{len(data)} examples: at least 10 are needed to learn and to judge")
+    order = np.random.default_rng(seed).permutation(len(data))
+    kept = len(data) // HELD_OUT
+    train, held_out = Some(data, order[kept:]), Some(data, order[:kept])
+    batch, target = train.gather(torch.arange(min(MEASURED, len(train))))
+    scaling = fit_scaling(target).to(target.device)
+    law_and_action = augmentation or default_augmentation(batch, target).to(target.device)
+    model = AveragedModel(Standardised(network, scaling), law_and_action, scaling)
+    with frozen(network):
+        standard_loss = _loss_of(error, scaling)
+        measure_costs(model, batch, target, standard_loss)
+        _fit_widths(model, train, objective or ScaleFree(), standard_loss, steps, batch_size, seed)
+        task = Task(
+            name="attached",
+            unit="",
+            train=train,
+            validation=held_out,
+            tests={"held out": held_out},
+            model=model,
+            loss=standard_loss,
+            error=error,
+        )
+        verdicts = judge(model, task, held_out)
+    law = law_and_action.distribution
+    return Attached(model, dict(zip(law.group.names, law.widths.tolist(), strict=True)), verdicts)
+
+
+def _fit_widths(
+    model: AveragedModel,
+    train: Some,
+    objective: Objective,
+    loss: Callable[[Tensor, Tensor], Tensor],
+    steps: int,
+    batch_size: int,
+    seed: int,
+) -> None:
+    law = model.augmentation.distribution
+    parameters = list(law.parameters())
+    optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.98))
+    for step in range(steps):
+        rows = np.random.default_rng((seed, step)).integers(len(train), size=batch_size)
+        batch, target = train.gather(torch.from_numpy(rows))
+        torch.manual_seed(seed_of(seed, step))
+        value = objective(loss(model(batch), model.scaling.to_standard(target)), law)
+        optimizer.param_groups[0]["lr"] = 40 / steps * min(1.0, 2 * (1 - step / steps))
+        for parameter, gradient in zip(
+            parameters, torch.autograd.grad(value, parameters), strict=True
+        ):
+            parameter.grad = gradient
+        optimizer.step()
+
+
+def _loss_of(
+    error: Callable[[Tensor, Tensor], Tensor], scaling: Scaling
+) -> Callable[[Tensor, Tensor], Float[Tensor, ""]]:
+    """The mean error in physical units, of standardised outputs and targets."""
+
+    def loss(output: Tensor, target: Tensor) -> Float[Tensor, ""]:
+        physical = scaling.to_physical(target) if target.is_floating_point() else target
+        return error(scaling.to_physical(output), physical).mean().float()
+
+    return loss
+
+
+def fit_scaling(target: Tensor) -> Scaling:
+    """Mean and standard deviation of scalar targets; no shift for vectors, tensors and classes."""
+    if target.ndim > 1 or not target.is_floating_point():
+        size = target.double().square().mean().sqrt() if target.is_floating_point() else 1.0
+        return Scaling(0.0, float(size))
+    return Scaling(float(target.mean()), max(float(target.std()), 1e-12))
+
+
+def default_augmentation(batch: Any, target: Tensor) -> Augmentation:
+    """All rigid motions, with a small width each."""
+    if isinstance(batch, ImageBatch):
+        return Augmentation(LearnedUniform(SE2()), ImageAction())
+    outputs = {1: "scalar", 2: "vector", 3: "tensor"}
+    return Augmentation(LearnedUniform(SE3()), MoleculeAction(outputs[target.ndim]))  # type: ignore[arg-type]
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """In evaluation mode and without gradients of its own while open, then as it was."""
+    was_training = network.training
+    before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
+    network.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.train(was_training)
+        for parameter, required in before:
+            parameter.requires_grad_(required)
