@@ -17,7 +17,7 @@ from .pictures import (
     line_chart,
     scatter_chart,
 )
-from .report import Row
+from .report import Row, law_lines
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def width_section(run: Run, *, is_open: bool) -> str:
     figures = [width_bars(run), width_history(run)]
     rotations = {n: w["learned"] for n, w in run.widths.items() if w["kind"] == "rotation"}
     if rotations:
-        caption = f"Angles about each axis, {measured_in_training(run)}"
+        more = "".join(f" {line}." for line in law_lines(run.row))
+        caption = f"Angles about each axis, {measured_in_training(run)}{more}"
         figures.append(figure(dial_chart("How far each rotation opened", rotations), caption))
     if "drawing" in run.curves:
         caption = (

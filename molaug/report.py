@@ -145,11 +145,16 @@ def show_widths(rows: Sequence[Row]) -> str:
     lines = ["Widths: initial > learned / natural range"] if learned else []
     for row in learned:
         lines.append(f"  {row['symmetry']} {row['network']} {row['seed']}")
-        lines += [f"    {line}" for line in width_lines(row["widths"])]
-        lines += [f"    {line}" for line in direction_lines(row["widths"])]
-        if row.get("mean_rotation") is not None:
-            lines.append(f"    ||E R|| {row['mean_rotation']:.2f} (0: uniform rotations, 1: none)")
+        lines += [f"    {line}" for line in (*width_lines(row["widths"]), *law_lines(row))]
     return "\n".join(lines)
+
+
+def law_lines(row: Row) -> list[str]:
+    """What widths alone do not say: learned directions, and how near rotations are to uniform."""
+    lines = direction_lines(row["widths"])
+    if row.get("mean_rotation") is not None:
+        lines.append(f"||E R|| {row['mean_rotation']:.2f} (0: uniform rotations, 1: none)")
+    return lines
 
 
 def direction_lines(widths: Mapping[str, Mapping[str, Any]]) -> list[str]:

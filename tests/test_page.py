@@ -155,6 +155,13 @@ def test_true_widths_are_marked_where_they_are_known(tmp_path):
     assert "natural range true" in found
 
 
+def test_learned_directions_and_the_mean_rotation_are_told(tmp_path):
+    row, curves, history = run()
+    row["widths"]["rz"]["direction"] = [0.6, 0.0, 0.8]
+    page = write(tmp_path, ({**row, "mean_rotation": 0.125}, curves, history))
+    assert "rz turned to 0.60 rx + 0.80 rz. ||E R|| 0.12 (0: uniform rotations" in words(page)
+
+
 def test_a_verdict_takes_the_place_of_reading_the_widths(tmp_path):
     row, curves, history = run()
     reason = "error rises by 12 meV & more"
