@@ -18,12 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import torch
 from filelock import FileLock
+from tables import markdown, write_table
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
@@ -43,7 +45,6 @@ from molaug.task import Task, absolute_error, absolute_loss
 from molaug.verdict import judge
 
 RESULTS = Path(__file__).parent / "results" / "recovery.json"
-README = Path(__file__).parents[1] / "README.md"
 TRAIN, VALIDATION, TEST = 12_000, 300, 1_500
 RECIPE = Recipe(
     epochs=10, batch_size=48, rate=0.01, width_rate=40.0, weight_decay=0.01, clip=1.0,
@@ -252,14 +253,43 @@ def work(settings: list[str], tasks: list[str], seeds: list[int] | None) -> None
                 print(f"{setting} {name} seed {seed}: wrong {wrong}, MAE {found['test_mae']:.4g}")
 
 
+def table() -> str:
+    """Generators judged rightly, a row per task and a column per setting; in brackets what is left
+    of the error of predicting the median, mean over seeds."""
+    runs = read_results()
+    settings = [name for name in SETTINGS if any(run["setting"] == name for run in runs)]
+    lines = []
+    for task in TASKS:
+        chosen = {s: [r for r in runs if (r["setting"], r["task"]) == (s, task)] for s in settings}
+        lines.append([task, *(cell(found) for found in chosen.values())])
+    totals = [[r for r in runs if r["setting"] == setting] for setting in settings]
+    lines.append(["all", *(score([g for r in found for g in r["generators"]]) for found in totals)])
+    return markdown(["task", *settings], lines)
+
+
+def cell(runs: list[dict[str, Any]]) -> str:
+    """Such as `36 of 36 (0.29)`; empty where there was no run."""
+    if not runs:
+        return ""
+    left = mean(run["test_mae"] / run["test_mae_of_median"] for run in runs)
+    return f"{score([g for run in runs for g in run['generators']])} ({left:.2f})"
+
+
+def score(generators: list[dict[str, Any]]) -> str:
+    return f"{sum(map(is_right, generators))} of {len(generators)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", action="store_true")
     parser.add_argument("--settings", nargs="+", default=[*SETTINGS], choices=SETTINGS)
     parser.add_argument("--tasks", nargs="+", default=[*TASKS], choices=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int)
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    work(chosen.settings, chosen.tasks, chosen.seeds)
+    if not chosen.table:
+        work(chosen.settings, chosen.tasks, chosen.seeds)
+    write_table("recovery", table())
 
 
 if __name__ == "__main__":

@@ -34,3 +34,7 @@ def test_a_table_takes_its_place_and_nothing_else_changes(tables, monkeypatch, t
     assert tables.README.read_text() == expected + "after\n"
     with pytest.raises(ValueError, match="no place for a table: <!-- b: begin -->"):
         tables.write_table("b", "")
+
+
+def test_the_recovery_table_is_that_of_its_results(tables):
+    assert tables.read_table("recovery") == importlib.import_module("recovery").table()
