@@ -128,7 +128,8 @@ def invariance_error(
     """
     turn = turn_at_random(model).augmentation
     variances = []
-    for i, rows in enumerate(torch.arange(min(most, len(examples))).split(32)):
+    size = max(1, EVALUATION_BATCH // (rotations * copies))
+    for i, rows in enumerate(torch.arange(min(most, len(examples))).split(size)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)
         moved, elements = turn(batch, rotations)

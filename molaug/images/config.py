@@ -78,6 +78,118 @@ class SpritesConfig(ImageConfig):
     )
 
 
-CONFIGS: dict[str, type[ImageConfig]] = {
-    config.task: config for config in (DigitsConfig, SpritesConfig)
-}
+@final
+@dataclass(frozen=True)
+class FacesConfig(ImageConfig):
+    """Predict the angle by which a face was turned: rotation is no symmetry of this at all."""
+
+    task = "faces"
+    kind = "angle"
+    presets: ClassVar = {
+        "quick": {**QUICK, "train_size": 2800, "validation_size": 200, "test_size": 1000},
+        "full": {**FULL, "train_size": 8400, "validation_size": 600, "test_size": 3000},
+    }
+    group: str = option("se2", "what to learn a symmetry within", "symmetry", choices=PLANE)
+    pictures: str = option(
+        "faces", "what is turned; digits need no files", "data", choices=("faces", "digits")
+    )
+    data_dir: Path | None = option(
+        None, "folder of olivettifaces.mat or of scikit-learn's faces", "data", unset="none"
+    )
+
+
+@dataclass(frozen=True)
+class MapConfig(ImageConfig):
+    """Base of the tasks that predict a class per pixel."""
+
+    kind = "map"
+    network: tuple[str, ...] = option(("unet",), "network, one run each", "task", choices=("unet",))
+    group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+
+
+@final
+@dataclass(frozen=True)
+class ScenesConfig(MapConfig):
+    """Segment drawn scenes, each turned once by N(0, 1 rad)."""
+
+    task = "scenes"
+    presets: ClassVar = {
+        "quick": {
+            **{"epochs": 20, "batch_size": 16, "channels": 8, "layers": 4, "rate": 0.005},
+            **{"train_size": 256, "validation_size": 32, "test_size": 128},
+        },
+        "full": {**FULL, "train_size": 2048, "validation_size": 128, "test_size": 512},
+    }
+
+
+@final
+@dataclass(frozen=True)
+class CamVidConfig(MapConfig):
+    """Segment the street scenes of CamVid, each turned once by N(0, 1 rad)."""
+
+    task = "camvid"
+    presets: ClassVar = {
+        "quick": {
+            **{"epochs": 10, "batch_size": 8, "channels": 8, "layers": 4, "rate": 0.005},
+            **{"shrink": 3, "validation_size": 32, "test_size": 100},
+        },
+        "full": {**FULL, "batch_size": 16, "layers": 5, "epochs": 200, "shrink": 1},
+    }
+    shrink: int | None = option(
+        None, "pictures are made smaller by this factor", "data", unset="preset", at_least=1
+    )
+    data_dir: Path | None = option(
+        None, "folder of train, trainannot, val, ...", "data", unset="none"
+    )
+
+
+@final
+@dataclass(frozen=True)
+class CIFAR10Config(ImageConfig):
+    """Classify the objects of CIFAR-10."""
+
+    task = "cifar10"
+    presets: ClassVar = {
+        "quick": {**QUICK, "train_size": 4000, "validation_size": 500, "test_size": 1000},
+        "full": {
+            **{"epochs": 200, "batch_size": 128, "channels": 128, "layers": 3, "rate": 0.002},
+            "validation_size": 1000,
+        },
+    }
+    group: str = option("aff2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+    data_dir: Path | None = option(None, "folder of the binary version", "data", unset="none")
+
+
+@final
+@dataclass(frozen=True)
+class STL10Config(ImageConfig):
+    """Classify the photographs of STL-10, and learn how far their light may change."""
+
+    task = "stl10"
+    presets: ClassVar = {
+        "quick": {**QUICK, "layers": 4, "train_size": 1000, "validation_size": 200,
+                  "test_size": 500},
+        "full": {**FULL, "layers": 4, "epochs": 200, "validation_size": 500},
+    }  # fmt: skip
+    group: str = option("light", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+    data_dir: Path | None = option(None, "folder of the binary version", "data", unset="none")
+
+
+@final
+@dataclass(frozen=True)
+class PhotographsConfig(ImageConfig):
+    """Tell pieces of two photographs, under- or overexposed, within a known range of brightness."""
+
+    task = "photographs"
+    presets: ClassVar = {
+        "quick": {**QUICK, "train_size": 2048, "validation_size": 256, "test_size": 512},
+        "full": {**FULL, "train_size": 8192, "validation_size": 512, "test_size": 2048},
+    }
+    group: str = option("light", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+
+
+_ALL: tuple[type[ImageConfig], ...] = (
+    *(DigitsConfig, SpritesConfig, FacesConfig, ScenesConfig, CamVidConfig),
+    *(CIFAR10Config, STL10Config, PhotographsConfig),
+)
+CONFIGS: dict[str, type[ImageConfig]] = {config.task: config for config in _ALL}

@@ -48,6 +48,29 @@ def build_set(
     return ImageSet(name, images, targets, valid, np.arange(len(images)), classes)
 
 
+def crop(some: ImageSet, size: int) -> ImageSet:
+    """The middle `size` x `size` pixels of pictures without label maps."""
+    top, left = ((pixels - size) // 2 for pixels in some.images.shape[2:])
+    rows, columns = slice(top, top + size), slice(left, left + size)
+    return replace(
+        some, images=some.images[:, :, rows, columns], valid=some.valid[:, rows, columns]
+    )
+
+
+def shrink(some: ImageSet, factor: int) -> ImageSet:
+    """Pictures smaller by a whole factor: means of pixels, and the labels in their middles."""
+    if factor == 1:
+        return some
+    height, width = (pixels // factor for pixels in some.images.shape[2:])
+    cut = some.images[..., : height * factor, : width * factor]
+    parts = cut.reshape(*cut.shape[:2], height, factor, width, factor)
+    images = parts.mean((3, 5), dtype=np.float32).round().astype(np.uint8)
+    middle = slice(factor // 2, None, factor)
+    labels = some.targets[:, middle, middle][:, :height, :width]
+    valid = np.broadcast_to(True, (len(some), height, width))
+    return replace(some, images=images, targets=labels, valid=valid)
+
+
 def pixel_points(height: int, width: int, samples: int = 1) -> np.ndarray:
     """The centres (samples^2, height, width, 2) of `samples` x `samples` parts of every pixel."""
     offsets = (np.arange(samples) + 0.5) / samples

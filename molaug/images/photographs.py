@@ -1,0 +1,143 @@
+"""Photographs from installed packages and from the standard files: faces, streets, landscapes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .data import VOID, ImageSet, build_set
+
+STREETS = (
+    *("sky", "building", "pole", "road", "pavement", "tree"),
+    *("sign", "fence", "car", "pedestrian", "bicyclist"),
+)
+PHOTOGRAPHS = ("china", "flower")
+_UNREADABLE = (OSError, EOFError, ValueError, KeyError, NotImplementedError)
+
+
+def read_faces(source: Path) -> ImageSet:
+    """The Olivetti faces, 400 upright pictures of 64 x 64 pixels; targets are the 40 people.
+
+    source: `olivettifaces.mat`; an npz file with the arrays faces (400, 64, 64) and ids; or a
+    folder that holds one of these or scikit-learn's `olivetti_py3.pkz`.
+
+    Raises FileNotFoundError if there is no such file, and ValueError for one that is damaged.
+    """
+    path = _find_faces(source)
+    try:
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                faces, people = arrays["faces"], arrays["ids"]
+        elif path.suffix == ".mat":
+            loadmat = _need("scipy.io", "scipy").loadmat
+            columns = loadmat(path)["faces"]  # (4096, 400), every picture column after column
+            faces, people = columns.T.reshape(-1, 64, 64).swapaxes(1, 2), np.arange(400) // 10
+        else:
+            fetch = _need("sklearn.datasets", "scikit-learn").fetch_olivetti_faces
+            bundle = fetch(data_home=str(path.parent), download_if_missing=False)
+            faces, people = (255 * bundle.images).round(), bundle.target
+        images = np.ascontiguousarray(faces).astype(np.uint8).reshape(400, 1, 64, 64)
+        targets = np.asarray(people).reshape(400).astype(np.int64)
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    return build_set("faces", images, targets, ())
+
+
+def _find_faces(source: Path) -> Path:
+    if source.is_file():
+        return source
+    for name in ("olivettifaces.mat", "olivetti.npz", "olivetti_py3.pkz"):
+        if (source / name).is_file():
+            return source / name
+    raise FileNotFoundError(
+        f"{source}: neither olivettifaces.mat nor scikit-learn's olivetti_py3.pkz is there: give "
+        "the folder that holds one of them"
+    )
+
+
+Part = Literal["train", "val", "test"]
+
+
+def read_camvid(source: Path, part: Part) -> ImageSet:
+    """CamVid: street scenes with the class of every pixel, `VOID` where the files say 11.
+
+    source: the folder with train/, trainannot/, val/, valannot/, test/ and testannot/, pictures and
+    their labels as PNG files of the same names; or an npz file with x_train, y_train, x_val, ...
+
+    Raises FileNotFoundError if there is no such thing, and ValueError, naming the file, for one
+    that is damaged or whose labels have another size.
+    """
+    if source.is_file():
+        pictures, labels = _read_camvid_npz(source, part)
+    else:
+        pictures, labels = _read_camvid_folder(source, part)
+    known = np.where(labels < len(STREETS), labels.astype(np.int64), VOID)
+    images = np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
+    return build_set(f"camvid_{part}", images, known, STREETS)
+
+
+def _read_camvid_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[f"x_{part}"], arrays[f"y_{part}"]
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+
+
+def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    paths = sorted((folder / part).glob("*.png"))
+    if not paths:
+        raise FileNotFoundError(
+            f"{folder / part}: no PNG files: give the folder that holds {part}/ and {part}annot/"
+        )
+    pictures = [read_picture(path).convert("RGB") for path in paths]
+    labels = [read_picture(folder / f"{part}annot" / path.name) for path in paths]
+    for path, picture, label in zip(paths, pictures, labels, strict=True):
+        if not picture.size == label.size == pictures[0].size:
+            raise ValueError(f"{path}: its size, or that of its labels, differs from the others'")
+    return np.stack([*map(np.asarray, pictures)]), np.stack([*map(np.asarray, labels)])
+
+
+def read_photographs() -> list[np.ndarray]:
+    """The two photographs that scikit-learn ships, (427, 640, 3) uint8: a temple and a flower.
+
+    Raises FileNotFoundError if scikit-learn or Pillow is not installed.
+    """
+    spec = find_spec("sklearn")
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError("scikit-learn is not installed: pip install scikit-learn")
+    folder = Path(spec.submodule_search_locations[0]) / "datasets" / "images"
+    return [np.asarray(read_picture(folder / f"{name}.jpg")) for name in PHOTOGRAPHS]
+
+
+def read_picture(path: Path) -> Any:
+    """A picture, decoded by Pillow.
+
+    Raises FileNotFoundError if it or Pillow is missing, and ValueError if it is damaged.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    image = _need("PIL.Image", "pillow")
+    try:
+        picture = image.open(path)
+        picture.load()
+    except _UNREADABLE as error:
+        raise _damaged(path, error) from None
+    return picture
+
+
+def _need(module: str, package: str) -> Any:
+    """A module that only some pictures need."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise FileNotFoundError(f"{package} is not installed: pip install {package}") from None
+
+
+def _damaged(path: Path, error: BaseException) -> ValueError:
+    reason = str(error).partition("\n")[0]
+    return ValueError(f"{path}: damaged or another kind of file ({reason}): download it again")
