@@ -16,6 +16,8 @@ from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
+GROWTH = 1.25  # a width is asked about this much beyond itself
+REACHES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the natural range at which costs are measured
 EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's caches
 
 
@@ -180,28 +182,41 @@ def measure_costs(
 ) -> Float[Tensor, "algebra"]:
     """The cost of every generator, kept in `model.augmentation.distribution.costs`.
 
-    The share of what the network has learned that is lost when example k is moved by u_k of the
-    natural range of one generator, the u_k spread evenly over [-1, 1]:
+    The share of what the network has learned that is lost when example k is moved by r u_k of the
+    natural range of one generator, the u_k spread evenly over [-1, 1], carried on to the whole
+    range as a parabola:
 
-        c = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved).
+        c(r) = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved),
+        c = min over r of c(r) / r^2,
 
-    Near 0 for a symmetry, be its width still small, near 1 where a move destroys the prediction.
+    over the whole range, r = 1, and shares of it that leave room for the width to grow. Near 0 for
+    a symmetry, be its width still small, near 1 where a move destroys the prediction. A smooth cost
+    is the same for all r; a symmetry that ends somewhere costs nothing up to there, and all of its
+    cost beyond, so that its width opens as far as it holds.
     target: in physical units. A function of its arguments alone, without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     count, standard = len(batch), model.scaling.to_standard(target)
     spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
 
+    def rate(output: Tensor) -> Tensor:
+        return loss(model.reduction(output[None]), standard)
+
     def loss_of(moved: Any, elements: Tensor) -> Tensor:
-        return loss(action.act_on_output(elements, model.network(moved)), standard)
+        return rate(action.act_on_output(elements, model.network(moved)))
 
     still = law.group.exp(law.caps.new_zeros(count, len(law.caps)))
     unmoved = loss_of(batch, still)
-    mean = loss(torch.zeros_like(model.network(batch)), standard)
+    mean = rate(torch.zeros_like(model.network(batch)))
     learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
+    rooms = (GROWTH * law.widths / law.caps).clamp(REACHES[0], 1.0)
     for i, direction in enumerate(law.caps[:, None] * law.directions):
-        elements = law.group.exp(spread[:, None] * direction)
-        law.costs[i] = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
+        found = []
+        for reach in (rooms[i], *(rooms[i].clamp_min(reach) for reach in REACHES[1:])):
+            elements = law.group.exp(reach * spread[:, None] * direction)
+            lost = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
+            found.append(lost / reach**2)
+        law.costs[i] = torch.stack(found).amin()
     return law.costs
 
 

@@ -26,6 +26,7 @@ from molaug.evaluate import (
 )
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
+from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples
@@ -204,3 +205,29 @@ def test_the_mean_rotation_tells_uniform_rotations_from_none():
     half = mean_rotation(LearnedUniform(SE3(), 0.5).eval())
     assert half is not None
     assert 0.05 < half < 0.95
+
+
+class Window(torch.nn.Module):
+    """The height of the first atom, of which nothing is left beyond `edge` Angstrom from zero."""
+
+    def __init__(self, edge: float) -> None:
+        super().__init__()
+        self.edge = edge
+
+    def forward(self, batch):
+        height = batch.positions[:, 0, 2]
+        return 1.0 * (height.abs() < self.edge)
+
+
+def test_a_symmetry_that_ends_somewhere_costs_nothing_until_the_width_is_there():
+    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
+    up = SE3().names.index("tz")
+
+    def cost(share: float) -> float:
+        law = LearnedUniform(SE3(), share)
+        model = AveragedModel(Window(0.4 * 5.0), Augmentation(law, MoleculeAction()))
+        return float(measure_costs(model, atoms, torch.ones(128), absolute_loss)[up])
+
+    assert cost(0.1) == cost(0.3) == 0
+    assert cost(0.4) > 0.5
+    assert cost(0.9) == pytest.approx(0.6, abs=0.02)  # of the range lies beyond the edge

@@ -224,8 +224,8 @@ _SPREAD, _CONTRAST = 0.1, 0.2  # of pixel values; of the logarithm of a factor
 
 def open_photographs(config: ImageConfig) -> Pictures:
     """Pieces of two photographs, each brought to mean grey and then made darker or brighter by 0.2
-    +- 0.08: alone, brightness may vary by 0.12 until dark meets bright. Test pieces are from the right
-    third, which training never sees."""
+    +- 0.08: alone, brightness may vary by 0.12 until dark meets bright. Test pieces are from the
+    right third, which training never sees."""
     count = total(config)
     wanted = config.test_size or count // 5
     pool = cut_pieces(count - wanted, 0, 2 / 3, seed=0)
