@@ -70,8 +70,8 @@ def test_flags_take_several_values_signs_and_equals():
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        ("", "name the task first: qm9, digits, sprites"),
-        ("--target homo", "name the task first: qm9, digits, sprites"),
+        ("", f"name the task first: {', '.join(CONFIGS)}"),
+        ("--target homo", f"name the task first: {', '.join(CONFIGS)}"),
         ("qm8", "unknown task 'qm8': did you mean 'qm9'?"),
         ("qm9 --tagret homo", "unknown option '--tagret': did you mean '--target'?"),
         ("qm9 --tagret=homo", "unknown option '--tagret': did you mean '--target'?"),

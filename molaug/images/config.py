@@ -52,7 +52,7 @@ class DigitsConfig(ImageConfig):
 
     task = "digits"
     presets: ClassVar = {
-        "quick": {**QUICK, "train_size": 3000, "validation_size": 500, "test_size": 1500},
+        "quick": {**QUICK, "train_size": 2400, "validation_size": 300, "test_size": 1500},
         "full": {**FULL, "train_size": 3000, "validation_size": 500},
     }
     degrees: float = option(

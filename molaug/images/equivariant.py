@@ -83,7 +83,8 @@ class CyclicNetwork(nn.Module):
         for width in widths[1:]:
             self.convolutions.append(CyclicConvolution(width // 2, width, STEPS))
         self.norms = nn.ModuleList(nn.GroupNorm(1, width) for width in widths)
-        self.head = nn.Linear(widths[-1], classes)
+        # Such means differ little from picture to picture until they are normalised.
+        self.head = nn.Sequential(nn.LayerNorm(widths[-1]), nn.Linear(widths[-1], classes))
 
     def forward(self, batch: ImageBatch) -> Float[Tensor, "graphs classes"]:
         x = (batch.images - 0.5)[:, :, None]

@@ -1,0 +1,152 @@
+"""The table of images: what is learned, and what it is worth, on every task that needs no download.
+
+python experiments/images.py [SEEDS]     train what is missing, by default three seeds (40 minutes
+                                         on one core), write results/images.json and the table
+python experiments/images.py --table     only the table, from the results that are there
+python experiments/images.py 1 --data-dir FOLDER    the angle of faces too, of the files there
+
+Runs are kept in runs/images, and a run that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from tables import RESULTS, markdown, processor, write_table
+
+from molaug.files import write_json
+from molaug.train import main
+
+RESULT = RESULTS / "images.json"
+FOLDER = Path("runs") / "images"
+RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the command
+    "sprites": ["sprites", "--symmetry", "learned", "fixed_true", "fixed", "none"],
+    "digits": ["digits", "--symmetry", "learned", "fixed", "none"],
+    "digits, c8": ["digits", "--network", "c8", "--symmetry", "none"],
+    "digits 0": ["digits", "--degrees", "0", "--symmetry", "learned", "fixed", "none"],
+    "digits 90": [
+        *("digits", "--degrees", "90"),
+        *("--symmetry", "learned", "fixed_true", "fixed", "none"),
+    ],
+    "scenes": ["scenes", "--symmetry", "learned", "fixed", "none"],
+    "angles": ["faces", "--pictures", "digits", "--symmetry", "learned", "fixed", "none"],
+    "photographs": ["photographs", "--symmetry", "learned", "none"],
+    "brightness": [
+        *("photographs", "--generators", "brightness", "--symmetry", "learned", "fixed_true"),
+    ],
+}
+FACES = ["faces", "--symmetry", "learned", "fixed", "none"]
+SHOWN = {"r": "rotation", "tx": "translation_x", "ty": "translation_y"}
+
+
+def train_all(seeds: int, data_dir: Path | None) -> None:
+    """Seed by seed, so that a table of all tasks is there early."""
+    runs = RUNS | ({"faces": [*FACES, "--data-dir", str(data_dir)]} if data_dir else {})
+    for seed in range(seeds):
+        for name, arguments in runs.items():
+            folder = FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            shared = ["--preset", "quick", "--device", "cpu", "--threads", "1"]
+            if main([*arguments, *shared, "--seed", str(seed), "--run-dir", str(folder)]):
+                raise SystemExit(1)
+            rows = json.loads((folder / "comparison.json").read_text())["rows"]
+            keep([record(name, row) for row in rows])
+
+
+def record(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A run as it is kept: the metric of the task on test images, averaged over copies."""
+    metric = "mIoU" if "mIoU" in row.get("scores", ()) else row["metric"]
+    start = f"test_{metric.lower()}_"
+    widths = {n: w for n, w in row["widths"].items() if w["initial"] or w["learned"]}
+    return {
+        "task": name,
+        "symmetry": row["symmetry"],
+        "network": row["network"],
+        "seed": row["seed"],
+        "metric": metric,
+        "unit": "%" if metric == "mIoU" else row["unit"],
+        "value": row[f"{start}canonical"],
+        "copies": row["copies"],
+        "value_1_copy": row.get(f"{start}canonical_1_copy"),
+        "rotated": row.get(f"{start}rotated"),
+        "pictures": row["pictures"],
+        "train_count": row["train_count"],
+        "test_count": row["test_count"],
+        "true_widths": {SHOWN.get(n, n): w for n, w in row["true_widths"].items()},
+        "verdicts": {SHOWN.get(n, n): v["verdict"] for n, v in row.get("verdicts", {}).items()},
+        "widths": {
+            SHOWN.get(n, n): {key: w[key] for key in ("initial", "learned", "cap", "unit")}
+            for n, w in widths.items()
+        },
+        "seconds_training": row["seconds_training"],
+    }
+
+
+def keep(found: list[dict[str, Any]]) -> None:
+    """Beside the results that are there, in place of the same runs."""
+    key = ("task", "symmetry", "network", "seed")
+    old = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
+    merged = {tuple(run[k] for k in key): run for run in [*old, *found]}
+    write_json(RESULT, {"processor": processor(), "runs": [*merged.values()]})
+
+
+def spread(values: list[float], digits: int = 3) -> str:
+    """Mean and, of several seeds, standard deviation."""
+    text = f"{mean(values):.{digits}g}"
+    return f"{text} ± {stdev(values):.2g}" if len(values) > 1 else text
+
+
+def table() -> str:
+    """Markdown, one line per task, symmetry and network, over the seeds that are there."""
+    from molaug.report import show_width  # loads torch, for which main() sets the scene
+
+    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for run in json.loads(RESULT.read_text())["runs"]:
+        cells.setdefault((run["task"], run["symmetry"], run["network"]), []).append(run)
+    lines = []
+    for (name, symmetry, network), runs in cells.items():
+        first = runs[0]
+        widths = [
+            f"{n} {spread([_degrees(run['widths'][n]) for run in runs])}"
+            f"{_true(first['true_widths'].get(n), w['unit'], show_width)}"
+            for n, w in first["widths"].items()
+            if symmetry == "learned"
+        ]
+        single = [run["value_1_copy"] for run in runs]
+        lines.append(
+            [
+                f"{name} ({first['metric']}, {first['unit']})",
+                f"{symmetry}, {network} ({len(runs)})",
+                spread(single) if None not in single else "",
+                spread([run["value"] for run in runs]),
+                spread([run["rotated"] for run in runs]) if first["rotated"] is not None else "",
+                "<br>".join(widths),
+            ]
+        )
+    copies = next(iter(cells.values()))[0]["copies"]
+    head = ["task", "symmetry, network (seeds)", "1 copy", f"{copies} copies"]
+    return markdown([*head, f"turned to any angle, {copies} copies", "learned width (true)"], lines)
+
+
+def _degrees(width: dict[str, Any]) -> float:
+    """Angles in degrees, anything else in its unit."""
+    return width["learned"] * (180 / 3.141592653589793 if width["unit"] == "rad" else 1)
+
+
+def _true(width: float | None, unit: str, show: Any) -> str:
+    shown = " deg" if unit == "rad" else f" {unit}".rstrip()
+    return f"{shown} ({show(width, unit)})" if width is not None else shown
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("seeds", nargs="?", type=int, default=3)
+    parser.add_argument("--table", action="store_true", help="only the table")
+    parser.add_argument("--data-dir", type=Path, help="folder of the Olivetti faces")
+    asked = parser.parse_args()
+    if not asked.table:
+        train_all(asked.seeds, asked.data_dir)
+    write_table("images", table())
