@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -27,11 +28,12 @@ import torch
 from filelock import FileLock
 from tables import markdown, write_table
 
+from molaug import loop
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.compat import build_compat
 from molaug.distributions import Distribution, LearnedUniform
-from molaug.evaluate import mean_error
+from molaug.evaluate import REACHES, mean_error, measure_costs
 from molaug.files import write_json
 from molaug.groups import SE3, Aff3, Group
 from molaug.loop import Recipe, Trainer, start_fabric
@@ -127,10 +129,12 @@ class Setting:
     freeze: float = RECIPE.freeze
     compat: bool = False
     start_wrong: bool = False
+    reaches: tuple[float, ...] = REACHES
 
 
 SETTINGS = {
     "default": Setting(),
+    "whole_range": Setting(reaches=(1.0,)),
     "wrong_start": Setting(start_wrong=True),
     "no_probing": Setting(probing=0.0),
     "no_costs": Setting(ScaleFree(weight=0.05, strictness=0.0)),
@@ -176,6 +180,7 @@ def run(name: str, setting_name: str, seed: int) -> dict[str, Any]:
     known, setting = TASKS[name], SETTINGS[setting_name]
     task = build_task(known, setting, seed)
     recipe = replace(RECIPE, seed=seed, probing=setting.probing, freeze=setting.freeze)
+    loop.measure_costs = partial(measure_costs, reaches=setting.reaches)
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         trainer = Trainer(task, setting.objective, recipe, Path(folder), start_fabric("cpu"))

@@ -179,6 +179,7 @@ def measure_costs(
     batch: Any,
     target: Tensor,
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
+    reaches: Sequence[float] = REACHES,
 ) -> Float[Tensor, "algebra"]:
     """The cost of every generator, kept in `model.augmentation.distribution.costs`.
 
@@ -209,11 +210,11 @@ def measure_costs(
     unmoved = loss_of(batch, still)
     mean = rate(torch.zeros_like(model.network(batch)))
     learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
-    rooms = (GROWTH * law.widths / law.caps).clamp(REACHES[0], 1.0)
-    for i, direction in enumerate(law.caps[:, None] * law.directions):
+    directions = law.caps[:, None] * law.directions
+    for i, share in enumerate((law.widths / law.caps).tolist()):
         found = []
-        for reach in (rooms[i], *(rooms[i].clamp_min(reach) for reach in REACHES[1:])):
-            elements = law.group.exp(reach * spread[:, None] * direction)
+        for reach in sorted({min(max(GROWTH * share, reach), 1.0) for reach in reaches}):
+            elements = law.group.exp(reach * spread[:, None] * directions[i])
             lost = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
             found.append(lost / reach**2)
         law.costs[i] = torch.stack(found).amin()
