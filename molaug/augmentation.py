@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -32,6 +33,15 @@ class Action(Protocol):
         """The prediction for g x brought back to x: rho(g)^-1 f(g x)."""
 
 
+@dataclass(frozen=True)
+class Share:
+    """The examples first, first + step, ... of a `whole` number of them."""
+
+    whole: int
+    first: int = 0
+    step: int = 1
+
+
 class Augmentation(nn.Module):
     """Draws one element per copy and example, g = exp(a) with a from `distribution`, and acts."""
 
@@ -40,9 +50,16 @@ class Augmentation(nn.Module):
         self.distribution = distribution
         self.action = action
 
-    def forward(self, batch: Batch, copies: int = 1) -> tuple[Any, Float[Tensor, "all n n"]]:
-        """The moved batch of copies x graphs examples (copies outermost), and the elements."""
-        coefficients = self.distribution.rsample(copies, len(batch))
+    def forward(
+        self, batch: Batch, copies: int = 1, share: Share | None = None
+    ) -> tuple[Any, Float[Tensor, "all n n"]]:
+        """The moved batch of copies x graphs examples (copies outermost), and the elements.
+
+        share: of a whole batch that is spread over processes; the elements are those that one
+        process would draw for all of it.
+        """
+        share = share or Share(len(batch))
+        coefficients = self.distribution.rsample(copies, share.whole)[:, share.first :: share.step]
         # In the coefficients' precision whatever that of the network, as the action.
         with torch.autocast(coefficients.device.type, enabled=False):
             elements = self.distribution.group.exp(coefficients.flatten(0, 1))

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from .augmentation import Augmentation, Batch
+from .augmentation import Augmentation, Batch, Share
 
 
 def mean_of_outputs(predictions: Float[Tensor, "copies ..."]) -> Tensor:
@@ -62,9 +62,10 @@ class AveragedModel(nn.Module):
         self.scaling = scaling if scaling is not None else Scaling()
         self.reduction = reduction
 
-    def forward(self, batch: Batch, copies: int = 1) -> Tensor:
-        """Standardised predictions (graphs, ...), averaged over `copies` draws."""
-        moved, elements = self.augmentation(batch, copies)
+    def forward(self, batch: Batch, copies: int = 1, share: Share | None = None) -> Tensor:
+        """Standardised predictions (graphs, ...), averaged over `copies` draws; `share` is as in
+        `Augmentation`."""
+        moved, elements = self.augmentation(batch, copies, share)
         prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
         return self.reduction(prediction.unflatten(0, (copies, len(batch))))
 

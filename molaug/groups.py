@@ -140,21 +140,30 @@ def _exp_plane(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3
     return _bottom_row(_exp_2x2(linear), (average @ velocity).squeeze(-1))
 
 
+@cache
+def _taylor(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(3, 4): 1 / k! for k = 1 to 12."""
+    terms = [1 / math.factorial(k) for k in range(1, 13)]
+    return torch.tensor(terms, dtype=dtype, device=device).unflatten(0, (3, 4))
+
+
 def _exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
     """Scaling and squaring, exp(M) = T_12(M / 64)^64, for |M| up to about 20.
 
     `torch.linalg.matrix_exp` looks at the norms on the host to choose its degree, which stops a
     GPU at every step; a fixed degree does not.
     """
-    scaled = matrix / 64
-    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
-    # Horner's scheme of the Taylor polynomial, on exp - 1: small entries keep their digits.
-    rest = scaled / 12
-    for n in range(11, 0, -1):
-        rest = (scaled + scaled @ rest) / n
+    scaled = matrix.reshape(-1, *matrix.shape[-2:]) / 64
+    square = scaled @ scaled
+    fourth = square @ square
+    # T_12 - 1 in few products (Paterson and Stockmeyer 1973); without 1 small entries keep digits.
+    powers = torch.stack([scaled, square, square @ scaled, fourth]).flatten(1)
+    low, middle, high = (_taylor(matrix.device, matrix.dtype) @ powers).unflatten(1, scaled.shape)
+    rest = torch.baddbmm(low, fourth, torch.baddbmm(middle, fourth, high))
     for _ in range(6):
-        rest = 2 * rest + rest @ rest
-    return identity + rest
+        rest = torch.baddbmm(rest, rest, rest, beta=2)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return (identity + rest).reshape(matrix.shape)
 
 
 _R = Generator("r", "rotation", ((0, 1, -1.0), (1, 0, 1.0)), math.pi, "rad")

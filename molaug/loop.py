@@ -1,15 +1,19 @@
 """The training loop: steps, two parameter groups, history, checkpoints and exact resume.
+NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 
-All randomness is reseeded from (seed, epoch, step, rank) before every step, so that a run continued
-from any checkpoint takes exactly the steps that an uninterrupted run takes.
+All randomness is reseeded from (seed, epoch, step) before every step, and a process takes from it
+what belongs to its share of the batch: a run continued from any checkpoint takes exactly the steps
+that an uninterrupted run takes, and several processes take those of one, to rounding.
 """
 
 from __future__ import annotations
 
+import atexit
 import copy
 import csv
 import io
 import math
+import os
 import signal
 import threading
 import time
@@ -25,6 +29,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
 from .distributions import Distribution
@@ -138,6 +143,8 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
 
 
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
+
+
 MEASUREMENTS = 24  # of the costs of generators, in a run
 MEASURED = 192  # training examples, in each
 
@@ -150,14 +157,34 @@ def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: flo
     torch._foreach_lerp_(ours, theirs, weight)
 
 
-def start_fabric(device: str = "auto", precision: str = "32-true") -> Any:
-    """Lightning Fabric on one `device` (auto, cpu, gpu), launched."""
+def start_fabric(device: str = "auto", precision: str = "32-true", devices: int = 1) -> Any:
+    """Lightning Fabric on `devices` of a kind (auto, cpu, gpu), one process each, launched.
+
+    Under torchrun, which has started the processes already, their number is torchrun's.
+    """
     keep_freed_memory()
     # Where the whole of Lightning is installed, Fabric has another name.
     module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
-    fabric = import_module(module).Fabric(accelerator=device, devices=1, precision=precision)
+    world = int(os.environ.get("WORLD_SIZE", devices))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
+    fabric = import_module(module).Fabric(
+        accelerator=device,
+        devices=here,
+        num_nodes=world // here,
+        precision=precision,
+        # Widths have no gradient while they are frozen.
+        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
+    )
     fabric.launch()
+    if world > 1:
+        atexit.register(leave_group)
     return fabric
+
+
+def leave_group() -> None:
+    """End the connection between processes, so that none is aborted on its way out."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 class Trainer:
@@ -207,7 +234,7 @@ class Trainer:
         batches = draw_batches(self.task.train.sizes, self.recipe.batch_size, *path)
         for rows in batches[first:]:
             start = time.perf_counter()
-            self.unchecked.append((rows, self._step(rows, epoch)))
+            self.unchecked.append((rows, self.step(rows)))
             self.progress.step += 1
             # A GPU is asked for its losses only now and then: every question makes it wait.
             if self.fabric.device.type == "cpu" or self.progress.step % 100 == 0:
@@ -218,28 +245,51 @@ class Trainer:
                 self._end_epoch(epoch + 1)
                 self.save()
             report(self.progress, self.total)
-            if self.signal is not None:
+            if number := self._signalled():
                 self._check()
                 self.save()
-                raise Interrupted(128 + self.signal)
+                raise Interrupted(128 + number)
 
-    def _step(self, rows: Tensor, epoch: int) -> Tensor:
+    def step(self, rows: Tensor) -> Tensor:
+        """One step on the examples in `rows`, of which every process takes its share; returns
+        their loss, still on the device."""
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
         # While widths are frozen nobody needs the gradient of the geometry, a tenth of a step.
         self.law.requires_grad_(step / self.total >= recipe.freeze)
         self._measure_costs(step)
-        self._reseed(seed_of(recipe.seed, epoch, step, self.fabric.global_rank))
-        batch, target = self.task.train.gather(rows)
-        output = self.model(batch, recipe.copies)
-        loss = self.task.loss(output, self.task.model.scaling.to_standard(target))
+        self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
+        loss = self._share_loss(rows)
         self.fabric.backward(self.objective(loss, self.law))
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         average_weights(self.averaged, self.task.model, step, recipe.averaging)
-        return loss.detach()
+        loss = loss.detach()
+        return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
+
+    def _share_loss(self, rows: Tensor) -> Tensor:
+        """The loss of this process's share of `rows`, so weighted that the mean over processes is
+        that of all rows, however they are spread."""
+        share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
+        mine = rows[share.first :: share.step]
+        weight = len(mine) * share.step / share.whole
+        if not len(mine):  # more processes than examples: this one only keeps the others company
+            mine, share = rows[:1], Share(len(rows), 0, len(rows))
+        batch, target = self.task.train.gather(mine)
+        output = self.model(batch, self.recipe.copies, share)
+        loss: Tensor = self.task.loss(output, self.task.model.scaling.to_standard(target))
+        return loss if weight == 1 else loss * weight
+
+    def _signalled(self) -> int:
+        """The number of a signal that any process has had, or zero: they stop at the same step."""
+        if self._alone:
+            return self.signal or 0
+        if self.unchecked:  # not a moment at which the host waits for the device
+            return 0
+        number = torch.tensor(self.signal or 0, device=self.fabric.device)
+        return int(self.fabric.all_reduce(number, reduce_op="max"))
 
     def _reseed(self, seed: int) -> None:
         # Of a CPU only its own generator: asking for all others costs a hundred times as much.
@@ -247,6 +297,10 @@ class Trainer:
             torch.default_generator.manual_seed(seed)
         else:
             torch.manual_seed(seed)
+
+    @property
+    def _alone(self) -> bool:
+        return int(self.fabric.world_size) == 1
 
     @property
     def law(self) -> Distribution:
@@ -313,6 +367,7 @@ class Trainer:
         if self.fabric.is_global_zero:
             save_state(self.state_file, state)
             write_history(self.folder / "history.csv", self.progress.history)
+        self.fabric.barrier()  # nobody goes on, or ends, before it is written
 
     def restore(self, state: dict[str, Any]) -> None:
         self.task.model.load_state_dict(state["model"])

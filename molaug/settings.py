@@ -110,6 +110,12 @@ class RunConfig(Config):
     )
     precision: str = option("32-true", "of the network", "run", choices=PRECISIONS)
     device: str = option("auto", "where to run", "run", choices=("auto", "cpu", "gpu"))
+    devices: int = option(
+        1,
+        "processes, each with its share of every batch; torchrun starts them too",
+        "run",
+        at_least=1,
+    )
     threads: int | None = option(None, "CPU threads", "run", unset="all cores", at_least=1)
 
     def _check_together(self) -> None:
@@ -153,7 +159,7 @@ class RunConfig(Config):
         return "-".join([self.task, *subject, *size, *changed])
 
 
-_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "threads"}
+_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "devices", "threads"}
 
 
 def generators_of(group: str) -> tuple[str, ...]:

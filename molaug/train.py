@@ -35,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .report import console, print_plain, show_widths
 
     out = console()
+    # Of several processes the first speaks for all.
+    out.quiet = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
     try:
         config = prepare_run(config, out)
         data = tasks_of(config).open_data(config)
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FileNotFoundError, NotFinite) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
+    if not all(rows):
+        return 0
     write_json(folder / "comparison.json", {"rows": rows})
     out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
     for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
@@ -84,14 +88,16 @@ def runs(config: RunConfig) -> list[tuple[str, str, int]]:
 
 
 def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[dict[str, Any]]:
-    """Every run of the grid, a line about each; returns the rows of the comparison."""
+    """Every run of the grid, a line about each; returns the rows of the comparison, which only the
+    first of several processes measures: they are empty in the others."""
     from .report import describe_run, print_plain
 
     rows = []
     for number, run in enumerate(runs(config), 1):
         label = f"{number}/{len(runs(config))}  {run[0]} {run[1]} seed {run[2]}"
         rows.append(train_one(data, config, *run, folder, out, label))
-        print_plain(out, describe_run(rows[-1], label))
+        if rows[-1]:
+            print_plain(out, describe_run(rows[-1], label))
     return rows
 
 
@@ -121,7 +127,7 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
 
 
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
-FREE_TO_CHANGE = {"symmetry", "network", "seeds", "threads", "preset"}
+FREE_TO_CHANGE = {"symmetry", "network", "seeds", "devices", "threads", "preset"}
 
 
 def train_one(
@@ -148,7 +154,7 @@ def train_one(
     if finished.exists():
         row: dict[str, Any] = json.loads(finished.read_text())
         return row
-    fabric = start_fabric(config.device, config.precision)
+    fabric = start_fabric(config.device, config.precision, config.devices)
     task, rows = tasks_of(config).build_task(
         data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
     )
@@ -161,6 +167,8 @@ def train_one(
     trainer = Trainer(task, objective, build_recipe(config, seed), run, fabric)
     with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
         model = trainer.fit(monitor)
+    if not fabric.is_global_zero:
+        return {}
     save_weights(run / "weights.safetensors", model, settings)
     title = f"{symmetry} {network} seed {seed}"
     save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)

@@ -1,0 +1,165 @@
+"""What the benchmark drives: trainers of any network and law on the same molecules, and a race."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.config import QM9Config, resolve
+from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
+from molaug.evaluate import mean_error
+from molaug.groups import GROUPS
+from molaug.loop import Recipe, Trainer, start_fabric
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.data import MoleculeSet
+from molaug.molecules.networks import PYG, build_network
+from molaug.molecules.pyg import build_pyg
+from molaug.molecules.targets import target_values
+from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.objectives import ScaleFree
+from molaug.task import Task, absolute_error, absolute_loss, draw_batches
+from molaug.train import build_recipe
+
+VALIDATION = 500
+# Rates of the opponents are the published ones, with AdamW; ours are those of the quick preset.
+RATES = {"schnet": 5e-4, "dimenetpp": 1e-3, "visnet": 1e-4}
+
+
+def build_law(name: str) -> Distribution:
+    """`none`, `fixed`, or the group within which a symmetry is learned."""
+    if name in GROUPS:
+        return LearnedUniform(GROUPS[name]())
+    return Haar(GROUPS["se3"](), 5.0) if name == "fixed" else Identity(GROUPS["se3"]())
+
+
+def build_trainer(
+    molecules: MoleculeSet,
+    network: str,
+    law: str = "none",
+    *,
+    channels: int = 48,
+    layers: int = 3,
+    epochs: int = 16,
+    **settings: Any,
+) -> Trainer:
+    """A trainer of HOMO on all molecules but the last `VALIDATION`; opponents from PyTorch
+    Geometric have their published sizes. settings: of the recipe, in place of the quick preset's.
+    """
+    train, held = molecules.take(slice(0, -VALIDATION)), molecules.take(slice(-VALIDATION, None))
+    torch.manual_seed(0)
+    net = (
+        build_pyg(network)
+        if network in PYG
+        else build_network(network, channels=channels, layers=layers)
+    )
+    values = target_values(train, "homo")
+    examples = MoleculeExamples(train, values)
+    validation = MoleculeExamples(held, target_values(held, "homo"))
+    augmentation = Augmentation(build_law(law), MoleculeAction())
+    task = Task(
+        name="qm9",
+        unit="meV",
+        train=examples,
+        validation=validation,
+        tests={},
+        model=AveragedModel(net, augmentation, build_scaling(values)),
+        loss=absolute_loss,
+        error=absolute_error,
+    )
+    quick = build_recipe(resolve(QM9Config(preset="quick"), gpu=False), 0)
+    usual = {} if network not in PYG else {"rate": RATES[network], "optimizer": "adamw"}
+    recipe = Recipe(**{**vars(quick), "epochs": epochs, **usual, **settings})
+    folder = Path(tempfile.mkdtemp())
+    trainer = Trainer(task, ScaleFree(), recipe, folder, start_fabric("cpu"))
+    trainer.progress.step = trainer.total // 2  # where widths are free
+    return trainer
+
+
+def choose_rows(molecules: MoleculeSet, count: int, atoms: int) -> Tensor:
+    """Rows of the first `count` molecules of so many atoms, from the beginning again if too few."""
+    rows = np.flatnonzero(molecules.sizes[:-VALIDATION] == atoms)
+    return torch.from_numpy(np.resize(rows, count))
+
+
+def count_flops(trainer: Trainer, rows: Tensor) -> float:
+    """Floating point operations per molecule of one training step (products only)."""
+    with FlopCounterMode(display=False) as counter:
+        trainer.step(rows)
+    return counter.get_total_flops() / len(rows)
+
+
+class Racer:
+    """A network that is trained for `seconds` of wall time, slice by slice. The schedule follows
+    the clock; the error is measured off the clock."""
+
+    def __init__(self, molecules: MoleculeSet, network: str, law: str, seconds: float) -> None:
+        probe = build_trainer(molecules, network, law)
+        self.sizes, self.batch_size = probe.task.train.sizes, probe.recipe.batch_size
+        batches = draw_batches(self.sizes, self.batch_size, 0, 0)
+        steps = seconds / _pace(probe, batches, seconds / 20)  # about: only rates of widths need it
+        epochs = max(1, round(steps / len(batches)))
+        self.trainer = build_trainer(molecules, network, law, epochs=epochs)
+        self.trainer.progress.step = 0
+        self.seconds, self.elapsed = seconds, 0.0
+        self.points: list[tuple[float, float]] = []
+
+    def run(self, until: float) -> None:
+        """Train to `until` seconds, then measure the validation error."""
+        trainer = self.trainer
+        while self.elapsed < until:
+            rows = self._rows()
+            start = time.perf_counter()
+            share = max(self.elapsed / self.seconds, 1e-6)
+            trainer.total = max(trainer.progress.step / share, 1e-6)
+            trainer.step(rows)
+            trainer.progress.step += 1
+            self.elapsed += time.perf_counter() - start
+        error = mean_error(trainer.averaged, trainer.task, trainer.task.validation)
+        self.points.append((round(self.elapsed, 2), round(error, 2)))
+
+    def _rows(self) -> Tensor:
+        epoch, place = divmod(self.trainer.progress.step, -(-len(self.sizes) // self.batch_size))
+        if place == 0:
+            self.batches = draw_batches(self.sizes, self.batch_size, 0, epoch)
+        return self.batches[place]
+
+    def record(self) -> dict[str, Any]:
+        seen = self.trainer.progress.step * self.batch_size
+        return {
+            "points_seconds_meV": self.points,
+            "steps": self.trainer.progress.step,
+            "epochs": round(seen / len(self.sizes), 2),
+            "molecules_per_second": round(seen / self.elapsed, 1),
+        }
+
+
+def race(
+    molecules: MoleculeSet, networks: Mapping[str, tuple[str, str]], seconds: float, slices: int
+) -> dict[str, Any]:
+    """Train every (network, law) for so many seconds, in turn slice by slice."""
+    racers = {name: Racer(molecules, *one, seconds) for name, one in networks.items()}
+    for k in range(1, slices + 1):
+        for racer in racers.values():
+            racer.run(seconds * k / slices)
+    return {name: racer.record() for name, racer in racers.items()}
+
+
+def _pace(trainer: Trainer, batches: list[Tensor], seconds: float) -> float:
+    """Seconds per step, measured for about `seconds` after two steps to get warm."""
+    for rows in batches[:2]:
+        trainer.step(rows)
+    start, done = time.perf_counter(), 0
+    while done == 0 or time.perf_counter() - start < seconds:
+        trainer.step(batches[2 + done % (len(batches) - 2)])
+        done += 1
+    return (time.perf_counter() - start) / done

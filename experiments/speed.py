@@ -1,0 +1,304 @@
+"""How fast molaug is on this machine: every case in turn, in one run, with ratios round by round.
+
+python experiments/speed.py           all of it (under ten minutes on 2 cores), writes
+                                      results/speed-cpu.json and speed-cpu.svg
+python experiments/speed.py --small   seconds, on the sample that is part of the project; to try it
+python experiments/speed.py --out F   writes F.json and F.svg instead
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import laps
+import numpy as np
+import torch
+from stopwatch import interleave, spread
+
+from molaug.distributions import LearnedUniform
+from molaug.files import write_bytes, write_json
+from molaug.groups import GROUPS, Group
+from molaug.loop import Trainer
+from molaug.molecules.data import MoleculeSet, load_qm9, load_sample
+from molaug.pictures import Series, curve_chart, even_axis
+from molaug.report import versions
+
+LAWS = ("none", "se3", "aff3", "fixed")
+OURS = {  # network, channels, layers
+    "coordinates 48 x 3": ("coordinates", 48, 3),
+    "vectors 48 x 3": ("vectors", 48, 3),
+    "distances 48 x 3": ("distances", 48, 3),
+    "coordinates 128 x 4": ("coordinates", 128, 4),
+    "coordinates 256 x 8": ("coordinates", 256, 8),
+    "vector_channels 48 x 3": ("vector_channels", 48, 3),
+    "e3nn 48 x 3": ("e3nn", 48, 3),
+}
+THEIRS = {f"{name} (PyG)": (name, 0, 0) for name in ("schnet", "dimenetpp", "visnet")}
+ATOMS = 18
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to look: rounds of light and of heavy cases, and seconds of the race per network."""
+
+    light: int = 60
+    heavy: int = 3
+    seconds: float = 60.0
+    molecules: int = 12_000
+    batch: int = 48
+    sizes: int = 10  # networks, and values of copies, atoms and batch, at most
+
+
+def open_molecules(plan: Plan, small: bool) -> MoleculeSet:
+    """Training and validation molecules, the same for every network."""
+    if small:
+        return load_sample()
+    whole = load_qm9()
+    rows = np.random.default_rng(0).permutation(len(whole))
+    return whole.take(rows[: plan.molecules + laps.VALIDATION])
+
+
+def measure_machine(plan: Plan) -> dict[str, Any]:
+    """The rates against which a share of the roofline is counted, on the threads in use."""
+    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
+    source, target = torch.randn(2**24), torch.empty(2**24)
+    times = interleave({"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, plan.light)
+    return {
+        "processor": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        "threads": torch.get_num_threads(),
+        "product_gflops": spread(2 * 1024**3 / times["product"], 1e9),
+        "copy_gigabytes_per_second": spread(8 * 2**24 / times["copy"], 1e9),
+    }
+
+
+def measure_throughput(molecules: MoleculeSet, plan: Plan, peak: float) -> dict[str, Any]:
+    """Training steps of every network on the same molecules; peak [flop/s] is the roofline."""
+    rows = laps.choose_rows(molecules, plan.batch, ATOMS)
+    trainers: dict[str, Trainer] = {
+        label: laps.build_trainer(
+            molecules, name, "se3" if "coordinates" in name else "none", channels=c, layers=n
+        )
+        for label, (name, c, n) in [*[*OURS.items()][: plan.sizes], *THEIRS.items()]
+    }
+    steps = {label: lambda t=trainer: t.step(rows) for label, trainer in trainers.items()}
+    times = interleave(steps, plan.heavy)
+    result = {}
+    for label, trainer in trainers.items():
+        flops = laps.count_flops(trainer, rows)
+        rate = plan.batch / times[label]
+        result[label] = {
+            "molecules_per_second": spread(rate),
+            "parameters": sum(p.numel() for p in trainer.task.model.network.parameters()),
+            "megaflop_per_molecule": round(flops / 1e6, 1),
+            "share_of_product_rate": round(float(np.median(rate)) * flops / peak, 3),
+            "ratio_to_schnet": spread(times["schnet (PyG)"] / times[label]),
+        }
+    return result
+
+
+def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
+    """The same training step with and without augmentation, as ratios within a round."""
+    rows = laps.choose_rows(molecules, plan.batch, ATOMS)
+    trainers = {law: laps.build_trainer(molecules, "coordinates", law) for law in LAWS}
+    trainers["frozen"] = laps.build_trainer(molecules, "coordinates", "se3")
+    trainers["frozen"].progress.step = 0
+    steps = {law: lambda t=trainer: t.step(rows) for law, trainer in trainers.items()}
+    augmentation = trainers["se3"].task.model.augmentation
+    batch, _ = trainers["se3"].task.train.gather(rows)
+    gradient = torch.randn_like(batch.positions)
+    alone = {"alone": lambda: augmentation(batch)[0].positions.backward(gradient)}
+    times = interleave({**steps, **alone}, plan.light)
+    over = {law: spread(times[law] / times["none"]) for law in times}
+    return {
+        "what": f"coordinates 48 x 3, batch {plan.batch} of {ATOMS} atoms, whole step; "
+        "the gradient of the widths goes through the network's geometry",
+        "learned_se3_over_none": over["se3"]["median"],
+        "learned_aff3_over_none": over["aff3"]["median"],
+        "learned_se3_while_frozen_over_none": over["frozen"]["median"],
+        "fixed_over_none": over["fixed"]["median"],
+        "draw_exponential_action_and_backward_over_none": over["alone"]["median"],
+        "spread": over,
+        "step_ms": {law: spread(times[law], 1e-3) for law in times},
+    }
+
+
+def measure_costs(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
+    """Milliseconds per molecule and step against copies, atoms and batch size."""
+    base = {"copies": 1, "atoms": ATOMS, "batch": plan.batch}
+    asked = {
+        f"{name} {value}": base | {name: value}
+        for name, values in {
+            "copies": (1, 2, 4, 8),
+            "atoms": (9, 12, 15, 18, 21, 24),
+            "batch": (12, 24, 48, 96, 192),
+        }.items()
+        for value in values[: plan.sizes]
+    }
+    by_copies = {
+        copies: laps.build_trainer(molecules, "coordinates", "se3", copies=copies)
+        for copies in (1, 2, 4, 8)[: plan.sizes]
+    }
+
+    def case(copies: int, atoms: int, batch: int) -> Any:
+        rows = laps.choose_rows(molecules, batch, atoms)
+        return lambda: by_copies[copies].step(rows)
+
+    times = interleave({label: case(**one) for label, one in asked.items()}, plan.light // 4 + 1)
+    return {label: spread(times[label] / one["batch"], 1e-3) for label, one in asked.items()}
+
+
+def solve(group: Group, coefficients: torch.Tensor, steps: int) -> torch.Tensor:
+    """exp by classical Runge-Kutta steps of dX/dt = M X, as the method's first code has it."""
+    matrix = torch.einsum("...a,aij->...ij", coefficients, group.generators())
+    x = torch.eye(matrix.shape[-1]).expand_as(matrix)
+    h = 1 / steps
+    for _ in range(steps):
+        k1 = matrix @ x
+        k2 = matrix @ (x + h / 2 * k1)
+        k3 = matrix @ (x + h / 2 * k2)
+        k4 = matrix @ (x + h * k3)
+        x = x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+    return x
+
+
+def measure_exponentials(plan: Plan) -> dict[str, Any]:
+    """The closed exponentials beside the ODE solver's, forward and backward, at full width."""
+    result = {}
+    for name in ("se3", "aff3"):
+        group = GROUPS[name]()
+        for count in (96, 2048):
+            caps = LearnedUniform(group).caps
+            draw = (torch.rand(count, len(caps)) * 2 - 1) * caps
+            exact = torch.linalg.matrix_exp(
+                torch.einsum("ga,aij->gij", draw.double(), group.generators(dtype=torch.float64))
+            )
+            draw.requires_grad_()
+            makers = {"ours": group.exp}
+            makers |= {f"rk4_{n}": lambda a, n=n, g=group: solve(g, a, n) for n in (1, 10, 40)}
+            cases = {
+                label: lambda f=make, d=draw: torch.autograd.grad(f(d).sum(), d)
+                for label, make in makers.items()
+            }
+            times = interleave(cases, plan.light)
+            result[f"{name}, batch {count}"] = {
+                label: {
+                    "time_over_ours": spread(times[label] / times["ours"])["median"],
+                    "largest_relative_error": _relative(make(draw.detach()), exact),
+                }
+                for label, make in makers.items()
+            }
+    return result
+
+
+def _relative(found: torch.Tensor, exact: torch.Tensor) -> float:
+    return float(f"{float((found - exact).abs().max() / exact.abs().max()):.2g}")
+
+
+def measure_start(plan: Plan, small: bool) -> dict[str, Any]:
+    """Seconds from a fresh interpreter: help, import, first training step; and data."""
+    first = "import laps, speed; p = speed.Plan(); m = speed.open_molecules(p, {}); "
+    first += "t = laps.build_trainer(m, 'coordinates', 'se3'); t.step(laps.choose_rows(m, 48, 18))"
+    commands = {
+        "help": ["-m", "molaug.train", "qm9", "--help"],
+        "import": ["-c", "import molaug"],
+        "first_step": ["-c", first.format(small)],
+    }
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+
+    def run(command: list[str]) -> None:
+        subprocess.run([sys.executable, *command], check=True, capture_output=True, env=environment)
+
+    cases = {name: lambda c=command: run(c) for name, command in commands.items()}
+    if not small:
+        cases["open_qm9"] = load_qm9
+    seconds = {name: spread(values) for name, values in interleave(cases, plan.heavy).items()}
+    if not small:
+        with tempfile.TemporaryDirectory() as folder:
+            start = time.perf_counter()
+            load_qm9(Path(folder))
+            seconds["convert_qm9_once"] = {"median": round(time.perf_counter() - start, 2)}
+    return seconds
+
+
+def draw(record: dict[str, Any]) -> str:
+    """Error against seconds of training, one thread each."""
+    lines = {name: Series(one["points_seconds_meV"]) for name, one in record["race"].items()}
+    points = [point for line in lines.values() for point in line.points]
+    x = even_axis("seconds of training", 0, max(p[0] for p in points), start=0)
+    y = even_axis("validation error of HOMO [meV]", 0, min(600, max(p[1] for p in points)), start=0)
+    title = f"Error against time: {record['molecules']:,} molecules of QM9, one CPU thread"
+    return curve_chart(title, x, y, lines)
+
+
+def measure_race(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
+    """Each network trained for the same seconds."""
+    racers = {"coordinates, learned SE(3)": ("coordinates", "se3")}
+    racers |= {name: (name, "none") for name in ("schnet", "distances", "dimenetpp")[: plan.sizes]}
+    return laps.race(molecules, racers, plan.seconds, slices=8)
+
+
+def measure(plan: Plan, small: bool) -> dict[str, Any]:
+    molecules = open_molecules(plan, small)
+    machine = measure_machine(plan)
+    peak = machine["product_gflops"]["median"] * 1e9
+    parts: dict[str, Callable[[], Any]] = {
+        "start_seconds": lambda: measure_start(plan, small),
+        "augmentation_overhead": lambda: measure_augmentation(molecules, plan),
+        "exponentials": lambda: measure_exponentials(plan),
+        "milliseconds_per_molecule": lambda: measure_costs(molecules, plan),
+        "throughput": lambda: measure_throughput(molecules, plan, peak),
+        "race": lambda: measure_race(molecules, plan),
+    }
+    record: dict[str, Any] = {
+        "note": "the machine was shared while this was measured: of a time only the order of "
+        "magnitude means something; ratios are medians of ratios within a round",
+        "machine": machine,
+        "versions": versions(),
+        "molecules": len(molecules) - laps.VALIDATION,
+    }
+    for name, part in parts.items():
+        start = time.perf_counter()
+        record[name] = part()
+        print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    ours, schnet = (record["race"][k] for k in ("coordinates, learned SE(3)", "schnet"))
+    record["throughput_ratio"] = {
+        "ours_over_pyg_schnet": round(
+            ours["molecules_per_second"] / schnet["molecules_per_second"], 2
+        ),
+        "error_ours_meV": ours["points_seconds_meV"][-1][1],
+        "error_pyg_schnet_meV": schnet["points_seconds_meV"][-1][1],
+        "after_seconds": plan.seconds,
+        "threads": 1,
+    }
+    return record
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--small", action="store_true")
+    usual = Path(__file__).parent / "results" / "speed-cpu"
+    parser.add_argument("--out", type=Path, default=usual)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    plan = Plan(1, 1, 0.5, 0, batch=4, sizes=1) if arguments.small else Plan()
+    record = measure(plan, arguments.small)
+    write_json(arguments.out.with_suffix(".json"), record)
+    write_bytes(arguments.out.with_suffix(".svg"), draw(record).encode())
+
+
+if __name__ == "__main__":
+    main()
