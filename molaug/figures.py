@@ -164,7 +164,28 @@ def error_figures(all_runs: Sequence[Run]) -> str:
     if not runs:
         return "<p>Not measured.</p>"
     figures = [orbit_figure(runs, name) for name in runs[0].curves["orbits"]]
+    figures += [plateau_figure(runs)] if all("plateau" in run.curves for run in runs) else []
+    figures += [maps_figure(run) for run in runs if "maps" in run.curves]
     return f'<p class="note">{escape(ORBITS)}</p>{grid(figures)}'
+
+
+def plateau_figure(runs: Sequence[Run]) -> str:
+    """The probability of its class as one image is turned, a line per symmetry and network."""
+    series = {}
+    for cell, seeds in by_cell(runs).items():
+        found = [run.curves["plateau"] for run in seeds]
+        heights = mean([one["probability"] for one in found])
+        angles = (math.degrees(value) for value in found[0]["value"])
+        series[cell] = Series(list(zip(angles, heights, strict=True)))
+    ticks = [(90.0 * k, f"{90 * k}") for k in range(-2, 3)]
+    x = Axis("turned by [degrees]", -180.0, 180.0, ticks)
+    y = even_axis("probability of its class [%]", 0.0, 100.0, start=0.0)
+    chart = curve_chart("One image turned", x, y, series)
+    return figure(chart, f"The first of the test images, 32 copies{over_seeds(runs)}.")
+
+
+def maps_figure(run: Run) -> str:
+    return figure(run.curves["maps"], f"The first of the test images, 8 copies, {run.name}.")
 
 
 ORBITS = (

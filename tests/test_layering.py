@@ -59,7 +59,7 @@ def allowed(module: str) -> set[str]:
         special = {
             "config": {"options", "settings"},
             "tasks": {"checkpoint"},
-            "pictures": {"pictures"},
+            "pictures": {"pictures", "evaluate"},
         }.get(name, set())
         return {*LINE, "files", "split", "compat", domain, *special}
     raise LookupError(f"molaug/{module.replace('.', '/')}.py has no place in the layering yet")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import base64
+import math
 import struct
 import zlib
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from molaug.augmentation import Augmentation
-from molaug.pictures import WIDTH, document, text
+from molaug.averaging import AveragedModel
+from molaug.evaluate import orbit_elements
+from molaug.groups import SO2
+from molaug.pictures import COLOURS, WIDTH, document, text
 from molaug.task import Examples
+
+from .action import ImageAction
+from .data import VOID
+from .losses import probabilities
 
 COLUMNS, CELL, TOP = 3, 120.0, 36.0
 
@@ -31,6 +39,56 @@ def draw_law(
     frames |= {f"copy {i + 1}": one for i, one in enumerate(moved)}
     shown = {name: to_pixels(one) for name, one in frames.items()}
     return draw_frames("A test image as the law moves it", shown)
+
+
+DEGREES = (0, 60, 120, 180)  # by which a scene is turned
+
+
+@torch.no_grad()
+def draw_maps(model: AveragedModel, action: ImageAction, examples: Examples, copies: int) -> str:
+    """An SVG document: the first image turned by several angles, the true classes of its pixels
+    and, below, the predicted ones."""
+    batch, labels = examples.gather(torch.tensor([0]))
+    shown: dict[str, np.ndarray] = {}
+    rows: tuple[dict[str, np.ndarray], ...] = ({}, {}, {})
+    for degrees in DEGREES:
+        angle = batch.images.new_tensor([[math.radians(degrees)]])
+        element = SO2().exp(angle)
+        turned = action.act(element, batch)
+        torch.manual_seed(0)
+        predicted = model.predict(turned, copies)
+        found = torch.where(predicted.isnan().any(1), VOID, predicted.argmax(1))
+        rows[0][f"{degrees} degrees"] = to_pixels(turned.images[0])
+        rows[1][f"{degrees}, truth"] = to_colours(action.act_on_labels(element, labels)[0])
+        rows[2][f"{degrees}, predicted"] = to_colours(found[0])
+    for row in rows:
+        shown |= row
+    return draw_frames("A scene turned, its classes and the predicted ones", shown, len(DEGREES))
+
+
+def to_colours(labels: Int[Tensor, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A colour per class, white where it is unknown."""
+    palette = [bytes.fromhex(colour[1:]) for colour in COLOURS] + [b"\xff" * 3]
+    table = np.array([[*colour] for colour in palette], np.uint8)
+    known = labels.cpu().numpy()
+    return table[np.where(known == VOID, len(COLOURS), known % len(COLOURS))]
+
+
+@torch.no_grad()
+def measure_plateau(
+    model: AveragedModel, examples: Examples, *, copies: int = 32, values: int = 37
+) -> dict[str, list[float]]:
+    """The probability [%] of its class when the first image is turned, by angle [rad]: level as
+    far as the model is invariant. Averaged over `copies`, the same draws for every angle."""
+    law, action = model.augmentation.distribution, model.augmentation.action
+    batch, target = examples.gather(torch.tensor([0]))
+    angles = torch.linspace(-math.pi, math.pi, values)
+    found = []
+    for element in orbit_elements(law, "r", angles):
+        torch.manual_seed(0)
+        scores = model.predict(action.act(element[None].to(batch.images), batch), copies)
+        found.append(float(probabilities(scores)[0, target[0]]))
+    return {"value": angles.tolist(), "probability": found}
 
 
 def to_pixels(image: Float[Tensor, "channels height width"]) -> UInt8[np.ndarray, "height width 3"]:

@@ -22,7 +22,7 @@ from .colour import Colour, ColourAction, Light
 from .examples import ImageExamples
 from .losses import REDUCTIONS, class_error, class_loss, mean_iou, probabilities
 from .networks import build_network
-from .pictures import draw_law
+from .pictures import draw_law, draw_maps, measure_plateau
 from .product import Product, ProductAction
 from .sources import OPENERS, Pictures
 
@@ -145,8 +145,15 @@ def describe(config: ImageConfig, rows: list[dict[str, Any]]) -> str:
 
 
 def illustrate(model: AveragedModel, task: Task) -> dict[str, Any]:
-    """Pictures for the page."""
-    return {"drawing": draw_law(model.augmentation, task.tests["canonical"])}
+    """Pictures for the page, and the numbers of those that all runs share."""
+    examples, law = task.tests["canonical"], model.augmentation.distribution
+    found: dict[str, Any] = {"drawing": draw_law(model.augmentation, examples)}
+    if "r" in law.group.names and task.loss is class_loss:
+        if task.scores:  # of maps
+            found["maps"] = draw_maps(model, ImageAction("map"), examples, copies=8)
+        else:
+            found["plateau"] = measure_plateau(model, examples)
+    return found
 
 
 def load_task(run: Path, device: torch.device | str = "cpu") -> Task:
