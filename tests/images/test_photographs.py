@@ -1,0 +1,87 @@
+"""Faces, streets and photographs from their files; a damaged or missing one is one line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from molaug.images.data import VOID
+from molaug.images.photographs import STREETS, read_camvid, read_faces, read_photographs
+
+FACES = np.random.default_rng(0).integers(0, 256, (400, 64, 64), np.uint8)
+
+
+@pytest.mark.parametrize("form", ["npz", "mat"])
+def test_faces_are_read_from_either_file(tmp_path, form):
+    if form == "npz":
+        np.savez(tmp_path / "olivetti.npz", faces=FACES, ids=np.arange(400) // 10)
+    else:
+        io = pytest.importorskip("scipy.io")
+        columns = FACES.swapaxes(1, 2).reshape(400, 4096).T  # column after column
+        io.savemat(tmp_path / "olivettifaces.mat", {"faces": columns})
+    faces = read_faces(tmp_path)
+    assert np.array_equal(faces.images[:, 0], FACES)
+    assert np.array_equal(faces.targets, np.arange(400) // 10)
+
+
+def test_faces_are_read_from_scikit_learns_own_file(tmp_path):
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("sklearn")
+    flat = (FACES.swapaxes(1, 2).reshape(400, 4096) / 255).astype(np.float32)
+    joblib.dump(flat, tmp_path / "olivetti_py3.pkz", compress=6)
+    assert np.array_equal(read_faces(tmp_path).images[:, 0], FACES)
+
+
+def test_faces_that_are_missing_or_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"neither olivettifaces\.mat nor"):
+        read_faces(tmp_path)
+    for name in ("olivetti.npz", "olivettifaces.mat"):
+        (tmp_path / name).write_bytes(b"nothing of the kind")
+        with pytest.raises(ValueError, match=f"{name}: damaged") as caught:
+            read_faces(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def write_streets(folder, size=(6, 4)):
+    image = pytest.importorskip("PIL.Image")
+    generator = np.random.default_rng(1)
+    pictures = generator.integers(0, 256, (2, size[1], size[0], 3), np.uint8)
+    labels = generator.integers(0, 12, (2, size[1], size[0]), np.uint8)
+    for kind, arrays in (("test", pictures), ("testannot", labels)):
+        (folder / kind).mkdir()
+        for i, array in enumerate(arrays):
+            image.fromarray(array).save(folder / kind / f"{i}.png")
+    return pictures, labels
+
+
+def test_streets_are_read_from_folders_and_npz(tmp_path):
+    pictures, labels = write_streets(tmp_path)
+    np.savez(tmp_path / "streets.npz", x_test=pictures, y_test=labels)
+    for source in (tmp_path, tmp_path / "streets.npz"):
+        streets = read_camvid(source, "test")
+        assert streets.classes == STREETS
+        assert np.array_equal(np.moveaxis(streets.images, 1, -1), pictures)
+        assert np.array_equal(
+            streets.targets, np.where(labels == 11, VOID, labels.astype(np.int64))
+        )
+
+
+def test_streets_that_are_missing_or_damaged(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no PNG files: give the folder"):
+        read_camvid(tmp_path, "test")
+    write_streets(tmp_path)
+    (tmp_path / "testannot" / "1.png").write_bytes(b"no picture")
+    with pytest.raises(ValueError, match=r"1\.png: damaged"):
+        read_camvid(tmp_path, "test")
+    (tmp_path / "testannot" / "1.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1\.png: no such file"):
+        read_camvid(tmp_path, "test")
+
+
+def test_the_photographs_of_scikit_learn():
+    pytest.importorskip("sklearn")
+    pytest.importorskip("PIL")
+    temple, flower = read_photographs()
+    assert temple.shape == flower.shape == (427, 640, 3)
+    assert temple.std() > 20
+    assert flower.std() > 20

