@@ -19,6 +19,7 @@ from typing import Any
 from tables import RESULTS, markdown, processor, write_table
 
 from molaug.files import write_json
+from molaug.images.config import SYMMETRIES
 from molaug.train import main
 
 RESULT = RESULTS / "images.json"
@@ -28,6 +29,9 @@ RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the 
     "digits": ["digits", "--symmetry", "learned", "fixed", "none"],
     "digits, c8": ["digits", "--network", "c8", "--symmetry", "none"],
     "digits 0": ["digits", "--degrees", "0", "--symmetry", "learned", "fixed", "none"],
+    "digits 0, own widths": [
+        *("digits", "--degrees", "0", "--ranges", "instance", "--symmetry", "learned"),
+    ],
     "digits 90": [
         *("digits", "--degrees", "90"),
         *("--symmetry", "learned", "fixed_true", "fixed", "none"),
@@ -48,12 +52,27 @@ def train_all(seeds: int, data_dir: Path | None) -> None:
     runs = RUNS | ({"faces": [*FACES, "--data-dir", str(data_dir)]} if data_dir else {})
     for seed in range(seeds):
         for name, arguments in runs.items():
+            if is_there(name, arguments, seed):
+                continue
             folder = FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             shared = ["--preset", "quick", "--device", "cpu", "--threads", "1"]
             if main([*arguments, *shared, "--seed", str(seed), "--run-dir", str(folder)]):
                 raise SystemExit(1)
             rows = json.loads((folder / "comparison.json").read_text())["rows"]
             keep([record(name, row) for row in rows])
+
+
+def read_results() -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
+    return runs
+
+
+def is_there(name: str, arguments: list[str], seed: int) -> bool:
+    """Whether all runs of a task have results."""
+    found = {
+        run["symmetry"] for run in read_results() if (run["task"], run["seed"]) == (name, seed)
+    }
+    return found >= {word for word in arguments if word in SYMMETRIES}
 
 
 def record(name: str, row: dict[str, Any]) -> dict[str, Any]:
@@ -88,8 +107,7 @@ def record(name: str, row: dict[str, Any]) -> dict[str, Any]:
 def keep(found: list[dict[str, Any]]) -> None:
     """Beside the results that are there, in place of the same runs."""
     key = ("task", "symmetry", "network", "seed")
-    old = json.loads(RESULT.read_text())["runs"] if RESULT.exists() else []
-    merged = {tuple(run[k] for k in key): run for run in [*old, *found]}
+    merged = {tuple(run[k] for k in key): run for run in [*read_results(), *found]}
     write_json(RESULT, {"processor": processor(), "runs": [*merged.values()]})
 
 
@@ -104,7 +122,7 @@ def table() -> str:
     from molaug.report import show_width  # loads torch, for which main() sets the scene
 
     cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for run in json.loads(RESULT.read_text())["runs"]:
+    for run in read_results():
         cells.setdefault((run["task"], run["symmetry"], run["network"]), []).append(run)
     lines = []
     for (name, symmetry, network), runs in cells.items():

@@ -59,6 +59,7 @@ class Augmentation(nn.Module):
         process would draw for all of it.
         """
         share = share or Share(len(batch))
+        self.distribution.look(batch)
         coefficients = self.distribution.rsample(copies, share.whole)[:, share.first :: share.step]
         # In the coefficients' precision whatever that of the network, as the action.
         with torch.autocast(coefficients.device.type, enabled=False):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import final
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -39,6 +39,9 @@ class Distribution(nn.Module, ABC):
     @abstractmethod
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         """Coefficients, differentiable in the widths."""
+
+    def look(self, batch: Any) -> None:
+        """At the examples that will be moved next, for a law that depends on them."""
 
     @property
     @abstractmethod
@@ -184,6 +187,10 @@ class LearnedUniform(Distribution):
     turning, from the generators, within the three rotations and within the three translations. It
     finds a symmetry about an axis that is none of the generators'.
 
+    instances: maps a batch to what is added to parameter_i for each of its examples (graphs,
+    learned), so that examples have widths of their own; `widths` and `learned` are then geometric
+    means over the examples looked at last.
+
     initial: the width at the start, as a share of the cap, the same for every generator.
     generators: names of those that may open (default all); the others stay at exactly zero.
     caps: natural ranges by name, in place of the defaults, where the task knows better.
@@ -198,8 +205,10 @@ class LearnedUniform(Distribution):
         generators: Sequence[str] = (),
         caps: dict[str, float] | None = None,
         directions: bool = False,
+        instances: nn.Module | None = None,
     ) -> None:
         super().__init__(group)
+        self.instances = instances
         unknown = (set(generators) | set(caps or {})) - set(group.names)
         if unknown:
             raise ValueError(
@@ -218,6 +227,8 @@ class LearnedUniform(Distribution):
         self.register_buffer("rank", torch.tensor(rank), persistent=False)
         self.rank: Tensor
         self.parameter = nn.Parameter(share.log() - (1 - share**4).log() / 4)
+        self.register_buffer("seen", torch.zeros(1, len(chosen)), persistent=False)
+        self.seen: Tensor
         triples = _triples(group, chosen)
         self.rotations = triples.get("rotation")
         self.turned = list(triples.values()) if directions else []
@@ -228,9 +239,17 @@ class LearnedUniform(Distribution):
 
     @property
     def learned(self) -> Float[Tensor, "learned"]:
+        return self.caps[self.chosen] * self.log_shares.mean(0).exp()
+
+    @property
+    def log_shares(self) -> Float[Tensor, "graphs learned"]:
+        """log(w / c) of every example looked at last, of one if all have the same."""
         # sigmoid(4 p)^(1/4) = x / (1 + x^4)^(1/4), without overflow.
-        share = torch.exp(nn.functional.logsigmoid(4 * self.parameter) / 4)
-        return self.caps[self.chosen] * share
+        return nn.functional.logsigmoid(4 * (self.parameter + self.seen)) / 4
+
+    def look(self, batch: Any) -> None:
+        if self.instances is not None:
+            self.seen = self.instances(batch)
 
     @property
     def learned_costs(self) -> Float[Tensor, "learned"]:
@@ -239,6 +258,13 @@ class LearnedUniform(Distribution):
     @property
     def widths(self) -> Float[Tensor, "algebra"]:
         return torch.zeros_like(self.caps).index_copy(0, self.chosen, self.learned)
+
+    def widths_of_each(self) -> Float[Tensor, "*graphs algebra"]:
+        """The widths of every example looked at last; without a first axis if all have the same."""
+        if self.instances is None:
+            return self.widths
+        each = self.caps[self.chosen] * self.log_shares.exp()
+        return torch.zeros_like(self.caps).repeat(len(each), 1).index_copy(1, self.chosen, each)
 
     @property
     def directions(self) -> Float[Tensor, "algebra algebra"]:
@@ -251,8 +277,8 @@ class LearnedUniform(Distribution):
         return found
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
-        widths = torch.minimum(self.widths, self.limit * self.caps)
-        draw = stratified_uniform(copies, graphs, len(widths), widths)
+        widths = torch.minimum(self.widths_of_each(), self.limit * self.caps)
+        draw = stratified_uniform(copies, graphs, len(self.caps), widths)
         moved = widths * draw
         if self.rotations is not None:
             moved = self._with_uniform_rotations(self.rotations, moved, draw, widths)
@@ -272,7 +298,7 @@ class LearnedUniform(Distribution):
         place: slice, moved: Tensor, draw: Tensor, widths: Tensor
     ) -> Tensor:
         """Some of the rotation vectors replaced, more the wider all three are."""
-        share = widths[place] / math.pi
+        share = widths[..., place] / math.pi
         vector = share * haar_rotation_vectors(draw[..., place])
         probability = ((share.detach().amin() - 0.9) / 0.09).clamp(0, 1)
         replaced = torch.rand_like(draw[..., :1]) < probability

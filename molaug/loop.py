@@ -312,7 +312,9 @@ class Trainer:
         since = step - math.ceil(self.recipe.freeze * self.total)
         if since < 0 or since % max(1, self.total // MEASUREMENTS) or not len(self.law.learned):
             return
-        batch, target = self.task.train.gather(torch.arange(min(MEASURED, len(self.task.train))))
+        # What fits into memory in training fits here: four batches without gradients.
+        count = min(MEASURED, 4 * self.recipe.batch_size, len(self.task.train))
+        batch, target = self.task.train.gather(torch.arange(count))
         measure_costs(self.averaged, batch, target, self.task.loss)
         self.law.costs.copy_(self.averaged.augmentation.distribution.costs)
 

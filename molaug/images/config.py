@@ -13,6 +13,7 @@ SYMMETRIES = ("learned", "fixed", "fixed_true", "none")
 PLANE = ("so2", "se2", "aff2")
 GROUPS = (*PLANE, "light", "colour", *(f"{plane}_colour" for plane in PLANE))
 CLASSIFIERS = ("residual", "conv13", "c8")
+RANGES = ("shared", "instance")
 AVERAGES = ("logits", "log_probabilities", "probabilities")
 
 QUICK = {"epochs": 20, "batch_size": 64, "channels": 16, "layers": 3, "rate": 0.003}
@@ -42,7 +43,17 @@ class ImageConfig(RunConfig):
     mean_of: str = option(
         "log_probabilities", "what is averaged over copies", "symmetry", choices=AVERAGES
     )
+    ranges: str = option(
+        "shared",
+        "whose widths are learned: those of all images, or of every image, predicted from it",
+        "symmetry",
+        choices=RANGES,
+    )
     data_dir: Path | None = option(None, "where the files of the data are", "data", unset="none")
+
+    def _check_data(self) -> None:
+        if self.ranges == "instance" and self.devices > 1:
+            raise ValueError("--ranges instance: takes one device, since draws are shared by all")
 
 
 @final

@@ -20,6 +20,7 @@ from molaug.task import Task, absolute_error, absolute_loss
 from .action import ImageAction
 from .colour import Colour, ColourAction, Light
 from .examples import ImageExamples
+from .instances import Instances, widths_by_class
 from .losses import REDUCTIONS, class_error, class_loss, mean_iou, probabilities
 from .networks import build_network
 from .pictures import draw_law, draw_maps, measure_plateau
@@ -50,16 +51,19 @@ def build_group(name: str, output: str) -> tuple[Group, Action]:
 
 
 def build_distribution(
-    symmetry: str, group: Group, config: ImageConfig, true: dict[str, float]
+    symmetry: str, group: Group, config: ImageConfig, pictures: Pictures
 ) -> Distribution:
     """The law of a `--symmetry`: learned, none, or fixed: up to the natural range of every
     generator asked for, or as far as the truth allows."""
     if symmetry == "learned":
-        return LearnedUniform(group, config.initial_width, config.generators)
+        learned = len(config.generators or group.names)
+        inputs = pictures.train.images.shape[1]
+        own = Instances(inputs, learned) if config.ranges == "instance" else None
+        return LearnedUniform(group, config.initial_width, config.generators, instances=own)
     if symmetry == "none":
         return Identity(group)
     reach = {member.name: member.cap for member in group.members}
-    chosen = reach if symmetry == "fixed" else true
+    chosen = reach if symmetry == "fixed" else pictures.true_widths
     wanted = config.generators or group.names
     return Uniform(group, [chosen.get(n, 0.0) if n in wanted else 0.0 for n in group.names])
 
@@ -92,7 +96,7 @@ def build_task(
             channels=config.channels,
             layers=config.layers,
         )
-    law = build_distribution(symmetry, group, config, pictures.true_widths)
+    law = build_distribution(symmetry, group, config, pictures)
     reduction: Callable[[Tensor], Tensor] = mean_of_outputs
     scaling = Scaling()
     if config.kind == "angle":
@@ -111,6 +115,7 @@ def build_task(
             "task": config.task,
             "unit": kind["unit"],
             "pictures": pictures.origin,
+            "classes": list(train.classes),
             "train_count": len(train),
             "test_count": len(next(iter(pictures.tests.values()))),
             "true_widths": {
@@ -153,6 +158,10 @@ def illustrate(model: AveragedModel, task: Task) -> dict[str, Any]:
             found["maps"] = draw_maps(model, ImageAction("map"), examples, copies=8)
         else:
             found["plateau"] = measure_plateau(model, examples)
+    if isinstance(law, LearnedUniform) and law.instances is not None:
+        batch, target = examples.gather(torch.arange(len(examples)))
+        classes = task.about["classes"]
+        found["widths_by_class"] = widths_by_class(law, batch, target, classes)
     return found
 
 

@@ -64,6 +64,12 @@ def test_every_field_says_what_it_is_for(config):
         config(group="so2", generators=("tx",))
 
 
+def test_widths_of_every_image_take_one_device():
+    assert CONFIGS["digits"](ranges="instance").devices == 1
+    with pytest.raises(ValueError, match="^--ranges instance: takes one device"):
+        CONFIGS["digits"](ranges="instance", devices=2)
+
+
 def test_a_range_is_in_the_name_of_the_run():
     config = CONFIGS["digits"](preset="quick", degrees=90.0)
     assert config.run_name == "digits-quick-degrees=90.0"
