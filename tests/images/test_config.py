@@ -66,7 +66,7 @@ def test_every_field_says_what_it_is_for(config):
 
 def test_widths_of_every_image_take_one_device():
     assert CONFIGS["digits"](ranges="instance").devices == 1
-    with pytest.raises(ValueError, match="^--ranges instance: takes one device"):
+    with pytest.raises(ValueError, match=r"^--ranges instance: takes one device"):
         CONFIGS["digits"](ranges="instance", devices=2)
 
 
