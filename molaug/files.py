@@ -14,8 +14,7 @@ from typing import Any, BinaryIO
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """A file to write that appears under its name only when it is complete and on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Named after the process: several may write the same file, and the last to end has it.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(path.name + ".partial")
     try:
         with open(partial, "wb") as file:
             yield file
