@@ -84,9 +84,18 @@ class SpritesConfig(ImageConfig):
         "quick": {**QUICK, "train_size": 2048, "validation_size": 256, "test_size": 512},
         "full": {**FULL, "train_size": 8192, "validation_size": 512, "test_size": 2048},
     }
-    degrees: float = option(
-        45.0, "true range: sprites are turned by up to this", "data", at_least=0, below=90
+    degrees: float | None = option(
+        None, "sprites are turned by up to this", "data", unset="45, standing 20", at_least=0
     )
+    standing: bool = option(
+        False, "tell standing from lying, either way up: two ranges keep the class", "data"
+    )
+
+    def _check_data(self) -> None:
+        super()._check_data()
+        most = 45 if self.standing else 90
+        if (self.degrees or 0) >= most:
+            raise ValueError(f"--degrees {self.degrees:g}: must be below {most}, or classes meet")
 
 
 @final

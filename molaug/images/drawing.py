@@ -86,8 +86,17 @@ def tree(points: np.ndarray) -> np.ndarray:
     )
 
 
+STANDING_CLASSES = ("rocket standing", "rocket lying", "tree standing", "tree lying")
+
+
 def draw_sprites(
-    count: int, *, size: int = 32, degrees: float = 45.0, seed: int = 0, noise: float = 0.05
+    count: int,
+    *,
+    size: int = 32,
+    degrees: float = 45.0,
+    seed: int = 0,
+    noise: float = 0.05,
+    standing: bool = False,
 ) -> ImageSet:
     """Two sprites, each upright or upside down, then turned by up to +-`degrees`.
 
@@ -95,16 +104,24 @@ def draw_sprites(
     for 45 degrees no wider range does, since twice 45 + 45 degrees is where up meets down. Image i
     has the class i mod 4; angles and noise (standard deviation, pixel values of 0 to 1) are seeded
     per image.
+
+    standing: the sprites stand or lie, either way up: two ranges keep the class, +-(45 - `degrees`)
+    and the same about half a turn.
     """
-    images = [_draw_sprite(i, size, degrees, seed, noise) for i in range(count)]
+    images = [_draw_sprite(i, size, degrees, seed, noise, standing) for i in range(count)]
     stacked = np.array(images, np.uint8).reshape(count, 3, size, size)
-    return build_set("sprites", stacked, np.arange(count) % 4, SPRITE_CLASSES)
+    classes = STANDING_CLASSES if standing else SPRITE_CLASSES
+    return build_set("sprites", stacked, np.arange(count) % 4, classes)
 
 
-def _draw_sprite(i: int, size: int, degrees: float, seed: int, noise: float) -> np.ndarray:
+def _draw_sprite(
+    i: int, size: int, degrees: float, seed: int, noise: float, standing: bool
+) -> np.ndarray:
     generator = np.random.default_rng((seed, i))
-    sprite, upside_down = (rocket, tree)[i % 4 // 2], i % 2
-    angle = np.radians(generator.uniform(-degrees, degrees)) + np.pi * upside_down
+    sprite = (rocket, tree)[i % 4 // 2]
+    angle = np.radians(generator.uniform(-degrees, degrees)) + np.pi * (i % 2)
+    if standing:
+        angle += np.pi * (generator.integers(2) - (i % 2) / 2)
     image = paint(lambda points: sprite(points @ rotation(angle)), _PALETTE, size, size)
     return to_bytes(image + noise * generator.standard_normal(image.shape))
 

@@ -67,15 +67,19 @@ def open_digits(config: DigitsConfig) -> Pictures:
 
 def open_sprites(config: SpritesConfig) -> Pictures:
     """Drawn sprites; no test set of other angles, at which up and down are not told apart."""
-    pool = draw_sprites(total(config), degrees=config.degrees, seed=PICTURES_SEED)
+    usual, edge = (20.0, 45.0) if config.standing else (45.0, 90.0)
+    degrees = usual if config.degrees is None else config.degrees
+    pool = draw_sprites(
+        total(config), degrees=degrees, seed=PICTURES_SEED, standing=config.standing
+    )
     train, validation, test, rows = divide(pool, None, config)
     return Pictures(
         train=train,
         validation=validation,
         tests={"canonical": test},
         split=rows,
-        true_widths={"r": math.radians(90 - config.degrees)},
-        origin=f"sprites drawn within {config.degrees:g} degrees",
+        true_widths={"r": math.radians(edge - degrees)},
+        origin=f"{'standing ' * config.standing}sprites drawn within {degrees:g} degrees",
     )
 
 

@@ -70,6 +70,13 @@ def test_widths_of_every_image_take_one_device():
         CONFIGS["digits"](ranges="instance", devices=2)
 
 
+def test_ranges_of_sprites_stop_where_classes_meet():
+    assert CONFIGS["sprites"](degrees=89.0).degrees == 89
+    assert CONFIGS["sprites"](degrees=44.0, standing=True).standing
+    with pytest.raises(ValueError, match=r"^--degrees 45: must be below 45"):
+        CONFIGS["sprites"](degrees=45.0, standing=True)
+
+
 def test_a_range_is_in_the_name_of_the_run():
     config = CONFIGS["digits"](preset="quick", degrees=90.0)
     assert config.run_name == "digits-quick-degrees=90.0"

@@ -350,3 +350,14 @@ def test_the_masks_of_scenes_are_exact():
             # One colour but for pixels on an edge, which show a mean.
             assert counts.max() > 0.5 * counts.sum()
             assert len(colours.T) < 0.5 * counts.sum() + 1
+
+
+def test_standing_sprites_are_upright_or_upside_down_and_lying_ones_between():
+    rocket = drawing.draw_sprites(1, degrees=0, noise=0).images[0].astype(int)
+    some = drawing.draw_sprites(40, degrees=0, noise=0, standing=True)
+    found = {0: set(), 1: set()}
+    for image, target in zip(some.images, some.targets, strict=True):
+        if target < 2:  # of a rocket
+            turned = [np.rot90(rocket, k, (1, 2)) for k in range(4)]
+            found[int(target)].add(int(np.argmin([np.abs(image - t).sum() for t in turned])))
+    assert found == {0: {0, 2}, 1: {1, 3}}
