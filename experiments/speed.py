@@ -1,7 +1,6 @@
 """How fast molaug is on this machine: every case in turn, in one run, with ratios round by round.
 
-python experiments/speed.py           all of it (under ten minutes on 2 cores), writes
-                                      results/speed-cpu.json and speed-cpu.svg
+python experiments/speed.py           all of it, writes results/speed-cpu.json and speed-cpu.svg
 python experiments/speed.py --small   seconds, on the sample that is part of the project; to try it
 python experiments/speed.py --out F   writes F.json and F.svg instead
 """
@@ -262,8 +261,8 @@ def measure(plan: Plan, small: bool) -> dict[str, Any]:
         "race": lambda: measure_race(molecules, plan),
     }
     record: dict[str, Any] = {
-        "note": "the machine was shared while this was measured: of a time only the order of "
-        "magnitude means something; ratios are medians of ratios within a round",
+        "note": "ratios are medians of ratios within a round; times mean little if the machine was "
+        "shared",
         "machine": machine,
         "versions": versions(),
         "molecules": len(molecules) - laps.VALIDATION,

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 from .augmentation import Augmentation
 from .averaging import AveragedModel, Scaling
 from .distributions import LearnedUniform
-from .evaluate import measure_costs
+from .evaluate import MEASURED, measure_costs
 from .groups import SE2, SE3
 from .images.action import ImageAction
 from .images.batch import ImageBatch
 from .molecules.action import MoleculeAction
+from .molecules.tasks import build_scaling
 from .objectives import Objective, ScaleFree
 from .task import Examples, Task, absolute_error, seed_of
 from .verdict import Verdict, judge
 
 HELD_OUT = 5  # one example in five is kept for the verdict
-MEASURED = 192  # examples from which costs are measured
+WIDTH_RATE = 40.0  # of the logarithm of a width, summed over the steps
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,9 @@ def learn_widths(
     kept = len(data) // HELD_OUT
     train, held_out = Some(data, order[kept:]), Some(data, order[:kept])
     batch, target = train.gather(torch.arange(min(MEASURED, len(train))))
-    scaling = fit_scaling(target).to(target.device)
+    values = target.cpu().numpy()
+    scaling = build_scaling(values) if target.is_floating_point() else Scaling()  # not of classes
+    scaling.to(target.device)
     law_and_action = augmentation or default_augmentation(batch, target).to(target.device)
     model = AveragedModel(Standardised(network, scaling), law_and_action, scaling)
     with frozen(network):
@@ -140,7 +143,7 @@ def _fit_widths(
         batch, target = train.gather(torch.from_numpy(rows))
         torch.manual_seed(seed_of(seed, step))
         value = objective(loss(model(batch), model.scaling.to_standard(target)), law)
-        optimizer.param_groups[0]["lr"] = 40 / steps * min(1.0, 2 * (1 - step / steps))
+        optimizer.param_groups[0]["lr"] = WIDTH_RATE / steps * min(1.0, 2 * (1 - step / steps))
         for parameter, gradient in zip(
             parameters, torch.autograd.grad(value, parameters), strict=True
         ):
@@ -158,14 +161,6 @@ def _loss_of(
         return error(scaling.to_physical(output), physical).mean().float()
 
     return loss
-
-
-def fit_scaling(target: Tensor) -> Scaling:
-    """Mean and standard deviation of scalar targets; no shift for vectors, tensors and classes."""
-    if target.ndim > 1 or not target.is_floating_point():
-        size = target.double().square().mean().sqrt() if target.is_floating_point() else 1.0
-        return Scaling(0.0, float(size))
-    return Scaling(float(target.mean()), max(float(target.std()), 1e-12))
 
 
 def default_augmentation(batch: Any, target: Tensor) -> Augmentation:

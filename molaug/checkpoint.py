@@ -56,3 +56,17 @@ def read_configuration(path: Path) -> dict[str, Any]:
     with safe_open(path, "pt") as file:
         configuration: dict[str, Any] = json.loads(file.metadata()["configuration"])
     return configuration
+
+
+def read_run(run: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Of the folder of a finished run: its weights file, which cell of the grid it is (symmetry,
+    network, seed), and all that `read_configuration` gives.
+
+    Raises FileNotFoundError if the run has no weights yet.
+    """
+    weights = run / "weights.safetensors"
+    if not weights.exists():
+        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
+    settings = read_configuration(weights)
+    cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    return weights, cell, settings

@@ -1,5 +1,4 @@
 """The training loop: steps, two parameter groups, history, checkpoints and exact resume.
-NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 
 All randomness is reseeded from (seed, epoch, step) before every step, and a process takes from it
 what belongs to its share of the batch: a run continued from any checkpoint takes exactly the steps
@@ -33,7 +32,7 @@ from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
 from .distributions import Distribution
-from .evaluate import mean_error, measure_costs
+from .evaluate import MEASURED, mean_error, measure_costs
 from .files import write_bytes
 from .heap import keep_freed_memory
 from .muon import Muon
@@ -143,10 +142,7 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
 
 
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
-
-
 MEASUREMENTS = 24  # of the costs of generators, in a run
-MEASURED = 192  # training examples, in each
 
 
 @torch.no_grad()

@@ -102,12 +102,12 @@ def walk_orbit(
     model: AveragedModel, task: Task, examples: Examples, generator: str, most: int = 256
 ) -> Orbit:
     """Move the first `most` examples along the generator, half of them backwards, and find where
-    the error of the bare network begins to rise: on a coarse grid, then by halving. The law of the
-    model stays out of it, or its own moves would add to those that are asked about."""
+    the error of the bare network begins to rise. The law of the model stays out of it, or its own
+    moves would add to those that are asked about."""
     batch, target = examples.gather(torch.arange(min(most, len(examples))))
     law, action = model.augmentation.distribution, model.augmentation.action
     cap = law.caps[law.group.names.index(generator)]
-    ends = cap.cpu() * (1.0 - 2 * (torch.arange(len(batch)) % 2))
+    ends = cap * (1.0 - 2 * (torch.arange(len(batch), device=cap.device) % 2))
 
     def errors(share: float) -> Float[Tensor, "examples"]:
         elements = orbit_elements(law, generator, share * ends)
@@ -126,16 +126,22 @@ def walk_orbit(
         noise = float(rise.std()) / len(rise) ** 0.5 / max(learned, 1e-12)
         return value, value > TOLERANCE and value > 2 * noise
 
-    values = [lost(k / COARSE) for k in range(1, COARSE + 1)]
-    edge = next((k / COARSE for k, (_, is_lost) in enumerate(values, 1) if is_lost), None)
-    if edge is not None:
-        kept = edge - 1 / COARSE
-        for _ in range(HALVINGS):
-            middle = (kept + edge) / 2
-            kept, edge = (kept, middle) if lost(middle)[1] else (middle, edge)
     noise = float((constant - still).std()) / len(batch) ** 0.5
     better = learned > max(2 * noise, TOLERANCE * float(constant.mean()))
-    return Orbit(edge, values[-1][0], better)
+    return Orbit(find_edge(lambda share: lost(share)[1]), lost(1.0)[0], better)
+
+
+def find_edge(is_lost: Callable[[float], bool]) -> float | None:
+    """The smallest share of a range at which predictions are lost: on a coarse grid, then by
+    halving; None if nowhere."""
+    edge = next((k / COARSE for k in range(1, COARSE + 1) if is_lost(k / COARSE)), None)
+    if edge is None:
+        return None
+    kept = edge - 1 / COARSE
+    for _ in range(HALVINGS):
+        middle = (kept + edge) / 2
+        kept, edge = (kept, middle) if is_lost(middle) else (middle, edge)
+    return edge
 
 
 def judge(

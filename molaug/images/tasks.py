@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel, Scaling, mean_of_outputs
-from molaug.checkpoint import load_weights, read_configuration
+from molaug.checkpoint import load_weights, read_run
 from molaug.distributions import Distribution, Identity, LearnedUniform, Uniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
@@ -172,11 +172,7 @@ def load_task(run: Path, device: torch.device | str = "cpu") -> Task:
     """
     from .config import CONFIGS
 
-    weights = run / "weights.safetensors"
-    if not weights.exists():
-        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
-    settings = read_configuration(weights)
-    cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    weights, cell, settings = read_run(run)
     config = CONFIGS[settings["run"]["task"]].from_dict(settings["config"])
     task, _ = build_task(open_data(config), config, **cell, device=device)
     load_weights(weights, task.model)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling
-from molaug.checkpoint import load_weights, read_configuration
+from molaug.checkpoint import load_weights, read_run
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
@@ -102,10 +102,11 @@ def learned_values(
 
 def build_scaling(values: np.ndarray) -> Scaling:
     """Mean and standard deviation of training values (graphs,); for vectors (graphs, 3) no shift,
-    which would break equivariance, and the root mean square of a component."""
+    which would break equivariance, and the root mean square of a component. Values that are all the
+    same are left at their size."""
     if values.ndim == 1:
-        return Scaling(float(values.mean()), float(values.std()))
-    return Scaling(0.0, float(np.sqrt((values**2).mean())))
+        return Scaling(float(values.mean()), float(values.std()) or 1.0)
+    return Scaling(0.0, float(np.sqrt((values**2).mean())) or 1.0)
 
 
 def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:
@@ -208,11 +209,7 @@ def load_task(run: Path, molecules: MoleculeSet, device: torch.device | str = "c
     """
     from .config import QM9Config
 
-    weights = run / "weights.safetensors"
-    if not weights.exists():
-        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
-    settings = read_configuration(weights)
-    cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    weights, cell, settings = read_run(run)
     config = QM9Config.from_dict(settings["config"])
     task, _ = build_task(molecules, config, **cell, device=device)
     load_weights(weights, task.model)
