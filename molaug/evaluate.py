@@ -19,7 +19,6 @@ GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however m
 GROWTH = 1.25  # a width is asked about this much beyond itself
 REACHES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the natural range at which costs are measured
 MEASURED = 192  # training examples from which the costs of generators are measured
-PARTS = 8  # of these examples, whose losses say how sure a cost is
 EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's caches
 
 
@@ -188,41 +187,35 @@ def measure_costs(
     range as a parabola:
 
         c(r) = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved),
-        c = min over r of (c(r) + e(r)) / r^2,
+        c = min over r of c(r) / r^2,
 
-    over the whole range, r = 1, and shares of it that leave room for the width to grow. e(r) is the
-    standard error of c(r), from equal parts of the examples: over a short reach, whose loss is
-    divided by little, chance alone must not look like a symmetry. Near 0 for a symmetry, be its
-    width still small, near 1 where a move destroys the prediction. A smooth cost is the same for
-    all r; a symmetry that ends somewhere costs nothing up to there, and all of its cost beyond, so
-    that its width opens as far as it holds.
+    over the whole range, r = 1, and shares of it that leave room for the width to grow. Near 0 for
+    a symmetry, be its width still small, near 1 where a move destroys the prediction. A smooth cost
+    is the same for all r; a symmetry that ends somewhere costs nothing up to there, and all of its
+    cost beyond, so that its width opens as far as it holds.
     target: in physical units. A function of its arguments alone, without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     count, standard = len(batch), model.scaling.to_standard(target)
     spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
-    parts = min(PARTS, count)
 
-    def rate(output: Tensor) -> Float[Tensor, "parts"]:
-        reduced = model.reduction(output[None])
-        pairs = zip(reduced.tensor_split(parts), standard.tensor_split(parts), strict=True)
-        return torch.stack([loss(*pair) for pair in pairs])
+    def rate(output: Tensor) -> Tensor:
+        return loss(model.reduction(output[None]), standard)
 
     def loss_of(moved: Any, elements: Tensor) -> Tensor:
         return rate(action.act_on_output(elements, model.network(moved)))
 
     still = law.group.exp(law.caps.new_zeros(count, len(law.caps)))
     unmoved = loss_of(batch, still)
-    mean = rate(torch.zeros_like(model.network(batch))).mean()
-    learned = (mean - unmoved.mean()).clamp_min(0.05 * mean)  # of a network that has learned nothing
+    mean = rate(torch.zeros_like(model.network(batch)))
+    learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
     directions = law.caps[:, None] * law.directions
     for i, share in enumerate((law.widths / law.caps).tolist()):
         found = []
         for reach in sorted({min(max(GROWTH * share, reach), 1.0) for reach in reaches}):
             elements = law.group.exp(reach * spread[:, None] * directions[i])
-            lost = loss_of(action.act(elements, batch), elements) - unmoved
-            unsure = lost.std(correction=0) / max(parts - 1, 1) ** 0.5
-            found.append((lost.mean() + unsure) / learned / reach**2)
+            lost = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
+            found.append(lost / reach**2)
         law.costs[i] = torch.stack(found).amin()
     return law.costs
 
