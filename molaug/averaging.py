@@ -69,6 +69,12 @@ class AveragedModel(nn.Module):
         prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
         return self.reduction(prediction.unflatten(0, (copies, len(batch))))
 
+    def pop_auxiliary_loss(self) -> Tensor | float:
+        """What the network asks for beside its predictions of the last forward pass: the
+        `pop_auxiliary_loss()` of a network that has one, in the unit of the task's loss, else 0."""
+        pop = getattr(self.network, "pop_auxiliary_loss", None)
+        return pop() if pop else 0.0
+
     def predict(self, batch: Batch, copies: int = 8) -> Tensor:
         """Predictions in physical units, float64, without gradients."""
         with torch.no_grad():

@@ -277,7 +277,10 @@ class LearnedUniform(Distribution):
         return found
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
-        widths = torch.minimum(self.widths_of_each(), self.limit * self.caps)
+        widths = self.widths_of_each()
+        if widths.ndim > 1 and len(widths) != graphs:  # not of those looked at last: in their turn
+            widths = widths[torch.arange(graphs, device=widths.device) % len(widths)]
+        widths = torch.minimum(widths, self.limit * self.caps)
         draw = stratified_uniform(copies, graphs, len(self.caps), widths)
         moved = widths * draw
         if self.rotations is not None:

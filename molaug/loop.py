@@ -63,6 +63,7 @@ class Recipe:
     probing: float = 0.1
     optimizer: str = "muon"
     warmup: float = 0.05
+    schedule: str = "cosine"
 
 
 class NotFinite(RuntimeError):
@@ -133,14 +134,19 @@ def build_optimizers(
 
 
 def schedule(done: float, recipe: Recipe) -> dict[str, float]:
-    """Factors of the peak rates after the share `done` of a run: a linear warm-up and a cosine to
-    zero for the network; for widths zero while frozen, then one, and a linear fall at the end."""
+    """Factors of the peak rates after the share `done` of a run: for the network a linear warm-up,
+    then a cosine to zero or, `linear`, one until `FLAT` and a linear fall to zero; for widths zero
+    while frozen, then one, and a linear fall at the end."""
     warm = min(1.0, done / recipe.warmup) if recipe.warmup else 1.0
-    cosine = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    if recipe.schedule == "cosine":
+        fall = 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    else:
+        fall = min(1.0, (1 - min(done, 1.0)) / (1 - FLAT))
     free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)
-    return {"network": max(warm, 1e-3) * cosine, "widths": free}
+    return {"network": max(warm, 1e-3) * fall, "widths": free}
 
 
+FLAT = 0.4  # the share of a run after which a linear schedule falls
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 MEASUREMENTS = 24  # of the costs of generators, in a run
 
@@ -183,6 +189,21 @@ def leave_group() -> None:
         torch.distributed.destroy_process_group()
 
 
+class TrainingLoss(nn.Module):
+    """The loss of a batch, and what the network asks for beside it, in one forward pass: what
+    several processes must see to know which parameters took part."""
+
+    def __init__(self, model: AveragedModel, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(
+        self, batch: Any, target: Tensor, copies: int, share: Share
+    ) -> tuple[Tensor, Tensor | float]:
+        loss = self.loss(self.model(batch, copies, share), self.model.scaling.to_standard(target))
+        return loss, self.model.pop_auxiliary_loss()
+
+
 class Trainer:
     """Trains `task.model`; its running average is `averaged`, which is what is evaluated.
 
@@ -199,7 +220,8 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
-        self.model, *self.optimizers = fabric.setup(task.model, *self.plain_optimizers)
+        training_loss = TrainingLoss(task.model, task.loss)
+        self.training_loss, *self.optimizers = fabric.setup(training_loss, *self.plain_optimizers)
         self.averaged.to(fabric.device)
         self.progress = Progress()
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
@@ -255,8 +277,8 @@ class Trainer:
         self.law.requires_grad_(step / self.total >= recipe.freeze)
         self._measure_costs(step)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
-        loss = self._share_loss(rows)
-        self.fabric.backward(self.objective(loss, self.law))
+        loss, auxiliary = self._share_loss(rows)
+        self.fabric.backward(self.objective(loss, self.law) + auxiliary)
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -265,18 +287,17 @@ class Trainer:
         loss = loss.detach()
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
-    def _share_loss(self, rows: Tensor) -> Tensor:
+    def _share_loss(self, rows: Tensor) -> tuple[Tensor, Tensor | float]:
         """The loss of this process's share of `rows`, so weighted that the mean over processes is
-        that of all rows, however they are spread."""
+        that of all rows, however they are spread; and the auxiliary loss, likewise."""
         share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
         mine = rows[share.first :: share.step]
         weight = len(mine) * share.step / share.whole
         if not len(mine):  # more processes than examples: this one only keeps the others company
             mine, share = rows[:1], Share(len(rows), 0, len(rows))
         batch, target = self.task.train.gather(mine)
-        output = self.model(batch, self.recipe.copies, share)
-        loss: Tensor = self.task.loss(output, self.task.model.scaling.to_standard(target))
-        return loss if weight == 1 else loss * weight
+        loss, auxiliary = self.training_loss(batch, target, self.recipe.copies, share)
+        return (loss, auxiliary) if weight == 1 else (loss * weight, auxiliary * weight)
 
     def _signalled(self) -> int:
         """The number of a signal that any process has had, or zero: they stop at the same step."""

@@ -102,6 +102,12 @@ class RunConfig(Config):
     optimizer: str = option(
         "muon", "for matrices; all else takes adamw", "run", choices=("muon", "adamw")
     )
+    schedule: str = option(
+        "cosine",
+        "how the rate falls to zero: cosine, or linear after 40 % of the run",
+        "run",
+        choices=("cosine", "linear"),
+    )
     rate: float | None = option(None, "peak learning rate", "run", unset="preset", above=0)
     weight_decay: float = option(0.01, "of the network, never of widths", "run", at_least=0)
     clip: float = option(1.0, "largest norm of the gradient", "run", above=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -31,7 +31,7 @@ class MoleculeAction:
             linear, shift = elements[:, :3, :3], elements[:, None, :3, 3]
             moved = torch.baddbmm(shift, batch.positions, linear.mT)
         moved = moved * batch.mask[..., None]
-        return MoleculeBatch(moved, batch.charges)
+        return replace(batch, positions=moved)
 
     def act_on_output(self, elements: Float[Tensor, "graphs 4 4"], prediction: Tensor) -> Tensor:
         """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""

@@ -23,6 +23,7 @@ class MoleculeBatch:
 
     positions: Float[Tensor, "graphs nodes 3"]  # [Angstrom], zero where padded
     charges: Int[Tensor, "graphs nodes"]  # nuclear charges (6 is carbon), zero where padded
+    partial: Float[Tensor, "graphs nodes"] | None = None  # partial charges [e], if to be learned
 
     def __len__(self) -> int:
         return self.charges.shape[0]
@@ -36,11 +37,14 @@ class MoleculeBatch:
         """Every molecule `copies` times: all of the first copy, then all of the second, ..."""
         if copies == 1:
             return self
-        return MoleculeBatch(self.positions.repeat(copies, 1, 1), self.charges.repeat(copies, 1))
+        partial = None if self.partial is None else self.partial.repeat(copies, 1)
+        positions, charges = self.positions.repeat(copies, 1, 1), self.charges.repeat(copies, 1)
+        return MoleculeBatch(positions, charges, partial)
 
     def to(self, device: torch.device | str) -> MoleculeBatch:
         """The same batch on another device."""
-        return MoleculeBatch(self.positions.to(device), self.charges.to(device))
+        partial = None if self.partial is None else self.partial.to(device)
+        return MoleculeBatch(self.positions.to(device), self.charges.to(device), partial)
 
     def features(self) -> Float[Tensor, "graphs features"]:
         """Numbers in which a change of pose shows: the centre and the second moments of nuclear

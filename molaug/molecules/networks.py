@@ -97,11 +97,22 @@ class GraphNetwork(nn.Module):
         self.readout = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), last)
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
+        return self.read(batch, self.encode(batch))
+
+    def encode(self, batch: MoleculeBatch) -> Float[Tensor, "graphs nodes channels"]:
+        """What is known of every atom after all messages."""
         h, pairs, envelope = self.embed(batch)
         for layer in self.layers:
             h = layer(h, pairs, envelope)
+        encoded: Tensor = self.norm(h)
+        return encoded
+
+    def read(
+        self, batch: MoleculeBatch, encoded: Float[Tensor, "graphs nodes channels"]
+    ) -> Float[Tensor, "graphs ..."]:
+        """The prediction from what is known of every atom."""
         # Summed in float32: over atoms, over copies and in the loss.
-        per_atom = self.readout(self.norm(h)).to(batch.positions.dtype) * batch.mask[..., None]
+        per_atom = self.readout(encoded).to(batch.positions.dtype) * batch.mask[..., None]
         if self.output == "scalar" or self.level == "distances":
             return assemble(self.output, batch, per_atom.squeeze(-1))
         total = per_atom.sum(1) / TYPICAL_ATOMS

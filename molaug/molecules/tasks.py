@@ -20,9 +20,10 @@ from molaug.task import Task, absolute_error, absolute_loss
 
 from . import targets as qm9
 from .action import MoleculeAction
+from .auxiliary import AuxiliaryNetwork
 from .batch import MoleculeBatch
 from .data import MoleculeSet, load_qm9, orient, random_rotations, rotate
-from .networks import build_network
+from .networks import GraphNetwork, build_network
 from .pictures import draw_law
 from .splits import split
 
@@ -34,9 +35,21 @@ class MoleculeExamples:
     """Molecules and their targets, resident on one device and gathered there."""
 
     def __init__(
-        self, molecules: MoleculeSet, values: np.ndarray, device: torch.device | str = "cpu"
+        self,
+        molecules: MoleculeSet,
+        values: np.ndarray,
+        device: torch.device | str = "cpu",
+        *,
+        partial: bool = False,
     ) -> None:
-        positions, charges = molecules.padded(max(29, int(molecules.sizes.max(initial=0))))
+        nodes = max(29, int(molecules.sizes.max(initial=0)))
+        positions, charges = molecules.padded(nodes)
+        self.partial: Float[Tensor, "graphs nodes"] | None = None  # Mulliken charges [e]
+        if partial:
+            present = np.arange(nodes) < molecules.sizes[:, None]
+            self.partial = torch.zeros(present.shape)
+            self.partial[torch.from_numpy(present)] = torch.tensor(molecules.mulliken)
+            self.partial = self.partial.to(device)
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).double().to(device)
@@ -53,7 +66,8 @@ class MoleculeExamples:
         """The batch, padded to its largest molecule, and the targets in physical units."""
         nodes = int(self._sizes[rows.numpy()].max())
         rows = rows.to(self.charges.device, non_blocking=True)
-        batch = MoleculeBatch(self.positions[rows, :nodes], self.charges[rows, :nodes])
+        partial = None if self.partial is None else self.partial[rows, :nodes]
+        batch = MoleculeBatch(self.positions[rows, :nodes], self.charges[rows, :nodes], partial)
         return batch, self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:
@@ -147,7 +161,11 @@ def build_task(
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
     parts |= {"canonical": test, "rotated": rotated}
-    examples = {name: MoleculeExamples(p, values(p), device) for name, p in parts.items()}
+    partial = config.partial_charges > 0
+    examples = {
+        name: MoleculeExamples(p, values(p), device, partial=partial and name == "train")
+        for name, p in parts.items()
+    }
     target = qm9.find_target(config.target)
     torch.manual_seed(seed)
     if isinstance(network, str):
@@ -156,6 +174,9 @@ def build_task(
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
+        if config.noise or config.partial_charges:
+            assert isinstance(network, GraphNetwork), "the configuration allows no other"
+            network = AuxiliaryNetwork(network, noise=config.noise, charges=config.partial_charges)
     group = GROUPS[config.group]()
     augmentation = Augmentation(
         build_distribution(symmetry, group, config), MoleculeAction(target.kind)

@@ -7,6 +7,7 @@ import torch
 
 from molaug.augmentation import Augmentation
 from molaug.distributions import LearnedUniform
+from molaug.evaluate import mean_rotation
 from molaug.groups import SE2
 from molaug.images.action import ImageAction
 from molaug.images.batch import ImageBatch
@@ -59,3 +60,12 @@ def test_widths_by_class_are_means_over_its_images():
     law.look(batch)
     expected = law.widths_of_each()[target == 2].log().mean(0).exp()
     assert found["c"] == pytest.approx(expected.tolist(), rel=1e-5)
+
+
+def test_draws_for_other_images_than_those_looked_at_take_their_widths_in_turn():
+    law, batch = law_and_batch(noise=3.0)
+    law.look(batch)
+    widths = law.widths_of_each()
+    draws = law.eval().rsample(64, 15).abs()
+    assert (draws.amax(0) <= widths[torch.arange(15) % 6]).all()
+    assert mean_rotation(law) is not None

@@ -1,0 +1,113 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.config import QM9Config
+from molaug.distributions import LearnedUniform
+from molaug.groups import SE3
+from molaug.loop import Recipe, Trainer, start_fabric
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.auxiliary import AuxiliaryNetwork
+from molaug.molecules.batch import MoleculeBatch
+from molaug.molecules.data import load_sample
+from molaug.molecules.networks import GraphNetwork
+from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.objectives import ScaleFree
+from molaug.task import Task, absolute_error, absolute_loss
+
+
+def build(**settings: float) -> AuxiliaryNetwork:
+    torch.manual_seed(0)
+    network = AuxiliaryNetwork(GraphNetwork(channels=8, layers=1), **settings)
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    return network
+
+
+def gather(partial: bool = True) -> MoleculeBatch:
+    molecules = load_sample().take(np.arange(30))
+    examples = MoleculeExamples(molecules, molecules.properties[:, 5], partial=partial)
+    return examples.gather(torch.arange(30))[0]
+
+
+def test_in_tests_it_is_the_network_itself():
+    network, batch = build(noise=0.05, charges=1.0).eval(), gather()
+    assert torch.equal(network(batch), network.network(batch))
+
+
+def test_half_of_the_molecules_get_noise_of_the_size_asked_for_and_padding_none():
+    network = build(noise=0.02)
+    batch = gather().repeat(20)
+    noisy, noise = network._add_noise(batch)
+    moved = (noisy.positions - batch.positions).flatten(1).norm(dim=1) > 0
+    assert 0.4 < moved.float().mean() < 0.6
+    assert not (noisy.positions - batch.positions)[~batch.mask].any()
+    scale = (noisy.positions - batch.positions)[moved][batch.mask[moved]].std()
+    assert scale == pytest.approx(0.02, rel=0.05)
+    assert torch.allclose(noisy.positions, batch.positions + 0.02 * noise)
+
+
+def test_charges_are_those_of_the_atoms():
+    molecules = load_sample().take(np.array([7, 3, 500]))
+    batch, _ = MoleculeExamples(molecules, np.zeros(3), partial=True).gather(torch.tensor([2, 0]))
+    assert batch.partial is not None
+    ends = molecules.offsets
+    for row, molecule in enumerate((2, 0)):
+        known = molecules.mulliken[ends[molecule] : ends[molecule + 1]]
+        assert batch.partial[row, : len(known)].tolist() == known.tolist()
+        assert not batch.partial[row, len(known) :].any()
+
+
+def test_the_loss_is_that_of_the_formula_and_asked_for_once():
+    network, batch = build(charges=0.5), gather()
+    network(batch)
+    found = network.heads(network.network.encode(batch))[..., 3]
+    expected = 0.5 * (batch.partial / 0.2 - found).abs()[batch.mask].mean()
+    assert torch.allclose(network.pop_auxiliary_loss(), expected)
+    with pytest.raises(AssertionError, match="no forward pass"):
+        network.pop_auxiliary_loss()
+
+
+def test_nothing_to_learn_besides_costs_nothing():
+    network = build()
+    prediction = network(gather(partial=False))
+    assert network.pop_auxiliary_loss().item() == 0
+    assert torch.equal(prediction, network.network(gather(partial=False)))
+
+
+def test_training_learns_the_charges(tmp_path: Path):
+    molecules = load_sample().take(np.arange(60))
+    values = molecules.properties[:, 5]
+    examples = MoleculeExamples(molecules, values, partial=True)
+    network = build(noise=0.02, charges=1.0)
+    model = AveragedModel(
+        network, Augmentation(LearnedUniform(SE3()), MoleculeAction()), build_scaling(values)
+    )
+    task = Task(
+        name="sample", unit="Eh", train=examples, validation=examples, tests={}, model=model,
+        loss=absolute_loss, error=absolute_error,
+    )  # fmt: skip
+    recipe = Recipe(
+        epochs=6, batch_size=20, rate=0.01, width_rate=1.0, weight_decay=0.0, clip=1.0,
+        averaging=0.9, freeze=0.5, copies=1, seed=0,
+    )  # fmt: skip
+
+    def missed() -> float:
+        batch, _ = examples.gather(torch.arange(60))
+        found = network.heads(network.network.encode(batch))[..., 3] * 0.2
+        return (found - batch.partial).abs()[batch.mask].mean().item()
+
+    before = missed()
+    Trainer(task, ScaleFree(), recipe, tmp_path, start_fabric("cpu")).fit()
+    assert missed() < 0.7 * before
+
+
+@pytest.mark.parametrize("setting", [{"noise": 0.02}, {"partial_charges": 0.1}])
+def test_networks_without_heads_are_refused_by_name(setting):
+    flag = "--noise" if "noise" in setting else "--partial-charges"
+    with pytest.raises(ValueError, match=f"{flag}: takes .* not schnet"):
+        QM9Config(network=("coordinates", "schnet"), **setting)
