@@ -1,0 +1,95 @@
+"""What each part of the training recipe is worth: HOMO, quick preset, one part changed at a time.
+
+python experiments/ablation.py [SIZE]            train what is missing of SIZE, write
+                                                 results/ablation-SIZE.json and the table
+python experiments/ablation.py [SIZE] --table    only the table, from what is there
+
+SIZE is cpu (two seeds of every part, about two minutes each on one core), gpu (the full preset, one
+seed; written for a GPU) or tiny (to see that it runs; it is not written into the README).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, median, stdev
+from typing import Any
+
+from tables import markdown, processor, result, run_command
+
+from molaug.files import write_json
+from molaug.train import main
+
+SIZES = {
+    "cpu": ["--preset", "quick", "--threads", "1", "--seeds", "2"],
+    "gpu": ["--preset", "full"],
+    "tiny": [
+        *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--seeds", "2"),
+        *("--validation-size", "32", "--test-size", "32", "--channels", "8", "--layers", "1"),
+    ],
+}
+PARTS: dict[str, list[str]] = {  # in words, and the flags
+    "the default": [],
+    "no augmentation": ["--symmetry", "none"],
+    "AdamW for all weights": ["--optimizer", "adamw", "--rate", "0.002"],
+    "no averaging of weights": ["--averaging", "0"],
+    "linear schedule": ["--schedule", "linear"],
+    "Noisy Nodes, 0.02 A": ["--noise", "0.02"],
+    "partial charges, weight 0.1": ["--partial-charges", "0.1"],
+    "partial charges, weight 0.5": ["--partial-charges", "0.5"],
+    "linear schedule, partial charges 0.5": [
+        *("--schedule", "linear", "--partial-charges", "0.5"),
+    ],
+}
+
+
+def train_all(size: str) -> None:
+    """Every run, each continued from its folder; the results grow run by run."""
+    rows: list[dict[str, Any]] = []
+    for part, flags in PARTS.items():
+        name = part.replace(",", "").replace(" ", "-")
+        folder = Path("runs") / f"ablation-{size}" / name
+        chosen = ["--symmetry", "learned", *flags] if "--symmetry" not in flags else flags
+        if main(["qm9", "--target", "homo", "--run-dir", str(folder), *SIZES[size], *chosen]):
+            raise SystemExit(1)
+        found = json.loads((folder / "comparison.json").read_text())["rows"]
+        rows += [{"part": part, "flags": flags, **row} for row in found]
+        write_json(result("ablation", size), {"processor": processor(), "rows": rows})
+
+
+def table(size: str) -> str:
+    """Markdown, a line per part."""
+    found = json.loads(result("ablation", size).read_text())
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for row in found["rows"]:
+        parts.setdefault(row["part"], []).append(row)
+    usual = {row["seed"]: row for row in parts["the default"]}
+    first = next(iter(usual.values()))
+    unit, copies = first["unit"], first["copies"]
+    lines = []
+    for part, rows in parts.items():
+        errors = [row["test_mae_rotated"] for row in rows]
+        same = [row["test_mae_rotated"] - usual[row["seed"]]["test_mae_rotated"] for row in rows]
+        pace = [row["seconds_training"] / usual[row["seed"]]["seconds_training"] for row in rows]
+        flags = f" (`{' '.join(rows[0]['flags'])}`)" if rows[0]["flags"] else ""
+        apart = f" ± {stdev(errors):.1f}" if len(errors) > 1 else ""
+        change = "" if part == "the default" else f"{mean(same):+.1f}"
+        change += "" if part == "the default" or len(same) == 1 else f" ({_list(same)})"
+        line = [part + flags, f"{mean(errors):.1f}{apart}", change, f"{median(pace):.2f}"]
+        lines.append(line)
+    head = ["part", f"test MAE, rotated, {copies} copies [{unit}]", "change, each seed", "time"]
+    about = (
+        f"\nMean ± standard deviation over {len(usual)} seeds; {first['train_count']:,} training "
+        f"and {first['test_count']:,} test molecules, raw frames, split {first['split']}; "
+        f"{first['device']} of {found['processor']}. Time: seconds of training over those of the "
+        "default (on a shared machine, so to within a tenth or two).\n"
+    )
+    return markdown(head, lines) + about
+
+
+def _list(values: list[float]) -> str:
+    return ", ".join(f"{value:+.1f}" for value in values)
+
+
+if __name__ == "__main__":
+    run_command("ablation", SIZES, train_all, table)
