@@ -28,7 +28,7 @@ PRECISIONS = ("32-true", "bf16-mixed")
 PRESETS = ("auto", "quick", "full")
 
 R = TypeVar("R", bound="RunConfig")
-Sizes = Mapping[str, float]
+Sizes = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -102,10 +102,11 @@ class RunConfig(Config):
     optimizer: str = option(
         "muon", "for matrices; all else takes adamw", "run", choices=("muon", "adamw")
     )
-    schedule: str = option(
-        "cosine",
+    schedule: str | None = option(
+        None,
         "how the rate falls to zero: cosine, or linear after 40 % of the run",
         "run",
+        unset="preset",
         choices=("cosine", "linear"),
     )
     rate: float | None = option(None, "peak learning rate", "run", unset="preset", above=0)
@@ -178,6 +179,6 @@ def resolve(config: R, gpu: bool) -> R:
     name = config.preset
     if name == "auto":
         name = "full" if gpu else "quick"
-    values = {**config.default_sizes, **config.presets[name]}
+    values = {"schedule": "cosine", **config.default_sizes, **config.presets[name]}
     missing = {key: value for key, value in values.items() if getattr(config, key) is None}
     return replace(config, preset=name, **missing)  # type: ignore[arg-type]

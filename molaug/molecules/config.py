@@ -61,6 +61,7 @@ class QM9Config(RunConfig):
             "channels": 48,
             "layers": 3,
             "rate": 0.01,
+            "schedule": "linear",
         },
         "full": {
             "validation_size": 2_000,
@@ -69,6 +70,7 @@ class QM9Config(RunConfig):
             "channels": 256,
             "layers": 8,
             "rate": 0.002,
+            "schedule": "linear",
         },
     }
 
