@@ -181,4 +181,4 @@ def resolve(config: R, gpu: bool) -> R:
         name = "full" if gpu else "quick"
     values = {"schedule": "cosine", **config.default_sizes, **config.presets[name]}
     missing = {key: value for key, value in values.items() if getattr(config, key) is None}
-    return replace(config, preset=name, **missing)  # type: ignore[arg-type]
+    return replace(config, preset=name, **missing)
