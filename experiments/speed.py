@@ -1,6 +1,7 @@
 """How fast molaug is on this machine: every case in turn, in one run, with ratios round by round.
 
 python experiments/speed.py           all of it, writes results/speed-cpu.json and speed-cpu.svg
+python experiments/speed.py --table   only the table of the README, from the results
 python experiments/speed.py --small   seconds, on the sample that is part of the project; to try it
 python experiments/speed.py --out F   writes F.json and F.svg instead
 """
@@ -8,6 +9,7 @@ python experiments/speed.py --out F   writes F.json and F.svg instead
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import subprocess
@@ -23,6 +25,7 @@ import laps
 import numpy as np
 import torch
 from stopwatch import interleave, spread
+from tables import RESULTS, markdown, write_table
 
 from molaug.distributions import LearnedUniform
 from molaug.files import write_bytes, write_json
@@ -284,19 +287,50 @@ def measure(plan: Plan, small: bool) -> dict[str, Any]:
     return record
 
 
+def table(record: dict[str, Any]) -> str:
+    """Markdown: training of every network, and what the race left of their errors."""
+    lines = []
+    for name, one in record["throughput"].items():
+        lines.append(
+            [
+                name,
+                f"{one['parameters']:,}",
+                f"{one['megaflop_per_molecule']:,.0f}",
+                f"{one['molecules_per_second']['median']:,.0f}",
+                f"{one['ratio_to_schnet']['median']:.2g}",
+                f"{100 * one['share_of_product_rate']:.0f} %",
+            ]
+        )
+    head = ["network", "parameters", "MFLOP per molecule and step", "molecules per second"]
+    whole = markdown([*head, "over SchNet", "of the rate of a large product"], lines)
+    seconds = record["throughput_ratio"]["after_seconds"]
+    race = [
+        [name, f"{one['points_seconds_meV'][-1][1]:.0f}", f"{one['epochs']:.2g}"]
+        for name, one in record["race"].items()
+    ]
+    error = f"validation MAE of HOMO after {seconds:.0f} s of training [meV]"
+    return whole + "\n" + markdown(["network", error, "epochs in that time"], race)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--small", action="store_true")
-    usual = Path(__file__).parent / "results" / "speed-cpu"
+    parser.add_argument("--table", action="store_true")
+    usual = RESULTS / "speed-cpu"
     parser.add_argument("--out", type=Path, default=usual)
     arguments = parser.parse_args()
+    if arguments.table:
+        write_table("speed", table(json.loads(usual.with_suffix(".json").read_text())))
+        return
     torch.set_num_threads(1)
     plan = Plan(1, 1, 0.5, 0, batch=4, sizes=1) if arguments.small else Plan()
     record = measure(plan, arguments.small)
     write_json(arguments.out.with_suffix(".json"), record)
     write_bytes(arguments.out.with_suffix(".svg"), draw(record).encode())
+    if arguments.out == usual:
+        write_table("speed", table(record))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,9 @@ class RunConfig(Config):
     averaging: float = option(
         0.995, "decay of the running average of weights", "run", at_least=0, below=1
     )
-    precision: str = option("32-true", "of the network", "run", choices=PRECISIONS)
+    precision: str | None = option(
+        None, "of the network", "run", unset="preset, mostly 32-true", choices=PRECISIONS
+    )
     device: str = option("auto", "where to run", "run", choices=("auto", "cpu", "gpu"))
     devices: int = option(
         1,
@@ -175,10 +177,14 @@ def generators_of(group: str) -> tuple[str, ...]:
 
 
 def resolve(config: R, gpu: bool) -> R:
-    """Fill in what was left to the preset; afterwards no rate or number of epochs is None."""
+    """Fill in what was left to the preset; afterwards no rate or number of epochs is None.
+
+    gpu: whether there is one, for `auto`.
+    """
     name = config.preset
     if name == "auto":
         name = "full" if gpu else "quick"
-    values = {"schedule": "cosine", **config.default_sizes, **config.presets[name]}
-    missing = {key: value for key, value in values.items() if getattr(config, key) is None}
+    usual = {"schedule": "cosine", "precision": "32-true"}
+    values = {**usual, **config.default_sizes, **config.presets[name]}
+    missing = {key: value for key, value in values.items() if getattr(config, key) in (None, ())}
     return replace(config, preset=name, **missing)

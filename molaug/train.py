@@ -154,6 +154,7 @@ def train_one(
     if finished.exists():
         row: dict[str, Any] = json.loads(finished.read_text())
         return row
+    assert config.precision is not None, "resolve() fills it"
     fabric = start_fabric(config.device, config.precision, config.devices)
     task, rows = tasks_of(config).build_task(
         data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device

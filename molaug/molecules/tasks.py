@@ -161,9 +161,9 @@ def build_task(
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
     parts |= {"canonical": test, "rotated": rotated}
-    partial = config.partial_charges > 0
+    charges = config.partial_charges or 0.0
     examples = {
-        name: MoleculeExamples(p, values(p), device, partial=partial and name == "train")
+        name: MoleculeExamples(p, values(p), device, partial=charges > 0 and name == "train")
         for name, p in parts.items()
     }
     target = qm9.find_target(config.target)
@@ -174,9 +174,9 @@ def build_task(
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
-        if config.noise or config.partial_charges:
+        if config.noise or charges:
             assert isinstance(network, GraphNetwork), "the configuration allows no other"
-            network = AuxiliaryNetwork(network, noise=config.noise, charges=config.partial_charges)
+            network = AuxiliaryNetwork(network, noise=config.noise, charges=charges)
     group = GROUPS[config.group]()
     augmentation = Augmentation(
         build_distribution(symmetry, group, config), MoleculeAction(target.kind)

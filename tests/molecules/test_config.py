@@ -62,7 +62,7 @@ SETTINGS = st.fixed_dictionaries(
         ("target", "HOMO", "did you mean 'homo'"),
         ("target", "xyzzy", "choose from mu, alpha"),
         ("symmetry", ("lerned",), "did you mean 'learned'"),
-        ("symmetry", (), "give at least one value"),
+        ("network", (), "give at least one value"),
         ("symmetry", ("fixed", "fixed"), "name nothing twice"),
         ("network", ("coordinate",), "did you mean 'coordinates'"),
         ("preset", "fast", "choose from auto, quick, full"),
