@@ -240,7 +240,7 @@ def draw(record: dict[str, Any]) -> str:
     points = [point for line in lines.values() for point in line.points]
     x = even_axis("seconds of training", 0, max(p[0] for p in points), start=0)
     y = even_axis("validation error of HOMO [meV]", 0, min(600, max(p[1] for p in points)), start=0)
-    title = f"Error against time: {record['molecules']:,} molecules of QM9, one CPU thread"
+    title = f"HOMO: {record['molecules']:,} molecules, one CPU thread"
     return curve_chart(title, x, y, lines)
 
 

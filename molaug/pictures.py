@@ -125,6 +125,25 @@ def scatter_chart(title: str, x: Axis, y: Axis, points: Sequence[tuple[float, fl
     return document(title, PLOT + 8 + LEGEND_ROW, body)
 
 
+def point_chart(
+    title: str, x: Axis, y: Axis, groups: Mapping[str, Mapping[str, tuple[float, float]]]
+) -> str:
+    """An SVG document with a labelled dot per point, a colour per group, and a legend below."""
+    parts = [_axes(x, y)]
+    for number, points in enumerate(groups.values()):
+        for name, point in points.items():
+            left, height = _place(x, y, *point)
+            dot = (
+                f'<path {stroke(number, 7)} stroke-linecap="round" d="M{left:.1f} {height:.1f}h0"/>'
+            )
+            beyond = left > WIDTH / 2  # where a text to the right would leave the picture
+            place = left + (-8 if beyond else 8)
+            label = text(place, height - 5, name, anchor="end" if beyond else "start", size=11)
+            parts.append(dot + label)
+    rows = math.ceil(len(groups) / _columns(list(groups)))
+    return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + _legend(list(groups)))
+
+
 def _place(x: Axis, y: Axis, value: float, height: float) -> tuple[float, float]:
     """The point of the picture for a value and a height."""
     left = LEFT + x.share(value) * (WIDTH - LEFT - RIGHT)

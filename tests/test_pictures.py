@@ -9,7 +9,15 @@ from xml.etree import ElementTree
 import pytest
 
 from molaug.gauges import Bar, bar_chart, dial_chart
-from molaug.pictures import COLOURS, Series, curve_chart, even_axis, line_chart, scatter_chart
+from molaug.pictures import (
+    COLOURS,
+    Series,
+    curve_chart,
+    even_axis,
+    line_chart,
+    point_chart,
+    scatter_chart,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -115,3 +123,17 @@ def test_pictures_alone_and_in_a_page_have_colours_for_the_dark():
     chart = line_chart("t", "x", "y", {"a": [1.0]}, y_max=1)
     assert "prefers-color-scheme:dark" in chart
     assert 'class="paper"' in chart
+
+
+def test_a_dot_per_point_with_its_name_beside_it_and_within_the_picture():
+    x, y = even_axis("x", 0, 10, start=0), even_axis("y", 0, 4, start=0)
+    groups = {"ours": {"a": (0.0, 0.0), "b<": (10.0, 4.0)}, "others": {"c": (5.0, 2.0)}}
+    root = ElementTree.fromstring(point_chart("t", x, y, groups))
+    dots = [path for path in root.iter(f"{SVG}path") if path.get("stroke-linecap") == "round"]
+    assert [dot.get("stroke") for dot in dots] == [COLOURS[0], COLOURS[0], COLOURS[1]]
+    places = [[float(v) for v in re.findall(r"[\d.]+", dot.get("d"))[:2]] for dot in dots]
+    assert places[2] == pytest.approx([(places[0][i] + places[1][i]) / 2 for i in (0, 1)], abs=0.1)
+    texts = {text.text: text for text in root.iter(f"{SVG}text")}
+    assert {"a", "b<", "c", "ours", "others"} <= set(texts)
+    assert texts["b<"].get("text-anchor") == "end"
+    assert texts["a"].get("text-anchor") == "start"

@@ -1,0 +1,78 @@
+"""Error of HOMO against the seconds that training took: what was measured here, and published
+systems whose hours are known.
+
+python experiments/frontier.py    writes results/frontier.svg and the table, from the results there
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from tables import RESULTS, markdown, write_table
+
+from molaug.files import write_bytes
+from molaug.pictures import Axis, point_chart
+
+# Hours of one card, as published; errors on about 110,000 training molecules.
+PUBLISHED = {
+    "LieConv-T(3)": (24.0, "GTX 1080 Ti", 29.4, "Finzi et al., ICML 2020"),
+    "EquiformerV2": (72.0, "A6000", 14.4, "Liao et al., ICLR 2024"),
+}
+TICKS = {"10 s": 10, "1 min": 60, "10 min": 600, "2 h": 7200, "1 day": 86_400, "5 d": 432_000}
+ERRORS = (10, 30, 100, 300)
+Point = tuple[str, str, float, float, str]  # group, name, seconds, error, where from
+
+
+def read(name: str) -> Any:
+    path = RESULTS / name
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def gather() -> list[Point]:
+    """Every known pair of seconds of training and test error (validation error, of the race)."""
+    points: list[Point] = []
+    if race := (read("speed-cpu.json") or {}).get("race"):
+        for name in ("coordinates, learned SE(3)", "schnet"):
+            seconds, error = race[name]["points_seconds_meV"][-1]
+            where = "speed-cpu.json, 12,000 molecules, validation"
+            points.append(("one CPU core", name.split(",")[0], seconds, error, where))
+    for row in (read("quick-cpu.json") or {"rows": []})["rows"]:
+        if row["target"] == "homo" and row["symmetry"] == "learned":
+            cell = (row["seconds_training"], row["test_mae_rotated"])
+            where = f"quick-cpu.json, {row['train_count']:,} molecules"
+            points.append(("two CPU cores", "quick, learned", *cell, where))
+    for file, group in (("speedrun-cpu.json", "two CPU cores"), ("speedrun.json", "one GPU")):
+        for run in (read(file) or {"runs": []})["runs"][:1]:
+            cell = (run["seconds_total"], run["test_mae_rotated"])
+            where = f"{file}, seed 0, {run['train_count']:,} molecules, {run['device']}"
+            points.append((group, "speedrun", *cell, where))
+    for name, (hours, card, error, paper) in PUBLISHED.items():
+        points.append(("published, one GPU", name, 3600 * hours, error, f"{card}; {paper}"))
+    return points
+
+
+def draw(points: list[Point]) -> str:
+    """On logarithmic axes."""
+    ticks = [(math.log10(seconds), label) for label, seconds in TICKS.items()]
+    x = Axis("time of training", ticks[0][0], ticks[-1][0], ticks)
+    levels = [(math.log10(error), str(error)) for error in ERRORS]
+    y = Axis("MAE of HOMO [meV]", levels[0][0], levels[-1][0], levels)
+    groups: dict[str, dict[str, tuple[float, float]]] = {}
+    for group, name, seconds, error, _ in points:
+        groups.setdefault(group, {})[name] = (math.log10(seconds), math.log10(error))
+    return point_chart("HOMO of QM9: error against time", x, y, groups)
+
+
+def table(points: list[Point]) -> str:
+    """Markdown, a line per point."""
+    head = ["on", "run", "seconds of training", "MAE of HOMO [meV]", "from"]
+    lines = [[g, name, f"{s:,.0f}", f"{error:.1f}", where] for g, name, s, error, where in points]
+    return markdown(head, lines)
+
+
+if __name__ == "__main__":
+    found = gather()
+    write_bytes(RESULTS / "frontier.svg", draw(found).encode())
+    write_table("frontier", table(found))
