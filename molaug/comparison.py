@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
+from typing import Any
 
 from rich.box import SIMPLE_HEAVY
 from rich.markup import escape
 from rich.table import Table
 
-from .report import Row, keys_by_test, show_width
-from .verdict import agree
+from .report import Row, keys_by_test, kind_and_unit, show_width
+from .verdict import Agreement, agree
 
 HAAR = "none + Haar at test"
 
@@ -40,8 +41,14 @@ class Line:
     def show(self, key: str, digits: int = 4) -> str:
         """Mean and, of several seeds, standard deviation."""
         values = [row[key] for row in self.rows]
-        middle = f"{values[0]:,}" if isinstance(values[0], int) else f"{mean(values):.{digits}g}"
-        return middle if len(set(values)) == 1 else f"{middle} ± {stdev(values):.2g}"
+        middle = f"{values[0]:,}" if isinstance(values[0], int) else plain(mean(values), digits)
+        return middle if len(set(values)) == 1 else f"{middle} ± {plain(stdev(values), 2)}"
+
+
+def plain(value: float, digits: int) -> str:
+    """Rounded to so many digits, large numbers to a whole one; an exponent only for small ones."""
+    text = f"{value:.{digits}g}"
+    return f"{value:.0f}" if "e+" in text else text
 
 
 def compare(rows: Sequence[Row]) -> list[Line]:
@@ -115,42 +122,131 @@ def comparison_table(rows: Sequence[Row], about: str) -> Table:
 
 @dataclass(frozen=True)
 class Finding:
-    """The verdict on one generator over all seeds of a line, in words."""
+    """The verdict on one generator over all seeds of a line, and its texts."""
 
     generator: str
-    word: str  # full, partial, absent or undecided
-    interval: str  # of the width, with its unit
-    reason: str
+    kind: str
+    unit: str
+    found: Agreement
+
+    @property
+    def full_name(self) -> str:
+        """Such as `rotation rx`."""
+        is_told = self.generator.startswith(self.kind)
+        return self.generator if is_told else f"{self.kind} {self.generator}"
+
+    @property
+    def width(self) -> str:
+        """`44 deg`, and of several seeds `44 deg (41 to 47 deg)`."""
+        interval = self.found.interval
+        return f"{self._middle} ({self._range(*interval)})" if interval else self._middle
+
+    @property
+    def rises(self) -> str:
+        """From which move on held-out errors rise: `46 to 48 deg`; empty where nothing is known."""
+        if not self.found.edges:
+            return ""
+        shown = [show_width(edge, self.unit) for edge in self.found.edges]
+        return shown[0] if shown[0] == shown[1] else self._range(*self.found.edges)
+
+    @property
+    def brief(self) -> str:
+        """Its name, with the width of a partial symmetry, or with the word that seeds differ."""
+        if len(set(self.found.by_seed.values())) > 1:
+            return f"{self.generator} (seeds differ)"
+        if self.found.verdict != "partial":
+            return self.generator
+        interval = self.found.interval
+        told = f", 95 % interval {self._range(*interval)}" if interval else ""
+        return f"{self.generator} ({self._middle}{told})"
+
+    @property
+    def _middle(self) -> str:
+        return show_width(self.found.width, self.unit)
+
+    def _range(self, low: float, high: float) -> str:
+        return f"{show_width(low, self.unit).partition(' ')[0]} to {show_width(high, self.unit)}"
 
 
 def findings(line: Line) -> list[Finding]:
     """One per generator; none if no verdict was reached for these runs."""
     if not all(row.get("verdicts") for row in line.rows):
         return []
-    return [_finding(name, line.rows) for name in line.rows[0]["verdicts"]]
+    names = [shared_names(row) if len(line.rows) > 1 else _own(row) for row in line.rows]
+    return [_finding(label, names, line.rows) for label in names[0]]
 
 
-def _finding(name: str, rows: Sequence[Row]) -> Finding:
-    found = agree([row["verdicts"][name] for row in rows])
-    unit = rows[0]["widths"][name]["unit"]
-    low, high = (show_width(found[end], unit) for end in ("low", "high"))
-    return Finding(name, found["verdict"], f"{low.partition(' ')[0]} to {high}", found["reason"])
+def _own(row: Row) -> dict[str, str]:
+    return {name: name for name in row["verdicts"]}
+
+
+def shared_names(row: Row) -> dict[str, str]:
+    """Its generators by names that mean the same in every seed. Of learned directions these are
+    `rotation 1` and so on, the widest first: no seed turns them alike."""
+    widths = row["widths"]
+    if not any("direction" in width for width in widths.values()):
+        return _own(row)
+    found, ranks = {}, dict.fromkeys(("rotation", "translation"), 0)
+    for name in sorted(row["verdicts"], key=lambda name: -widths[name]["learned"]):
+        kind = widths[name]["kind"]
+        if kind in ranks:
+            ranks[kind] += 1
+        found[f"{kind} {ranks[kind]}" if kind in ranks else name] = name
+    return dict(sorted(found.items()))
+
+
+def _finding(label: str, names: Sequence[dict[str, str]], rows: Sequence[Row]) -> Finding:
+    own = [one[label] for one in names]
+    seeds = {row["seed"]: row["verdicts"][name] for name, row in zip(own, rows, strict=True)}
+    widths = [row["widths"][name] for name, row in zip(own, rows, strict=True)]
+    found = agree(seeds, [width["learned"] for width in widths], widths[0]["cap"])
+    return Finding(label, *kind_and_unit(widths[0]), found)
 
 
 def conclude(line: Line) -> str:
-    """The findings as one sentence: `rx, ry, rz full; scale (0.10 to 0.20) partial.`"""
+    """The findings as one sentence: `rx, ry, rz full; scale (0.20) partial.`"""
     groups: dict[str, list[str]] = {}
     for one in findings(line):
-        name = f"{one.generator} ({one.interval})" if one.word == "partial" else one.generator
-        groups.setdefault(one.word, []).append(name)
+        groups.setdefault(one.found.verdict, []).append(one.brief)
     return "; ".join(f"{', '.join(names)} {word}" for word, names in groups.items()) + "."
+
+
+def explain(line: Line) -> str:
+    """What the numbers of its verdicts are."""
+    several = len(line.rows) > 1
+    seeds = ", mean over seeds with the 95 % interval of that mean (Student's t)" * several
+    edges = ", least and greatest over seeds" * several
+    return (
+        f"Width: how far inputs are moved either way, as learned{seeds}. Errors rise from: the "
+        f"move beyond which predictions of held-out examples get worse{edges}."
+    )
 
 
 def show_verdicts(rows: Sequence[Row]) -> str:
     """The verdict on every generator with its evidence, below the table."""
+    lines = [line for line in compare(rows) if findings(line)]
     text = []
-    for line in compare(rows):
-        found = findings(line)
-        text += [f"Verdict, {line.label}: {conclude(line)}"] if found else []
-        text += [f"  {one.generator}  {one.word}, {one.interval}: {one.reason}" for one in found]
-    return "\n".join(text)
+    for line in lines:
+        text.append(f"Verdict, {line.label}: {conclude(line)}")
+        text += [f"  {show_finding(one)}" for one in findings(line)]
+    return "\n".join([*text, explain(lines[0])] if lines else [])
+
+
+def show_finding(one: Finding) -> str:
+    rises = f", errors rise from {one.rises}" if one.rises else ""
+    return f"{one.generator}  {one.found.verdict}, width {one.width}{rises}: {one.found.reason}"
+
+
+def verdicts_over_seeds(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """The same as plain data: by line and generator, an `Agreement` with its unit."""
+    return [
+        {
+            **{"symmetry": line.symmetry, "network": line.network},
+            "seeds": [row["seed"] for row in line.rows],
+            "generators": {
+                one.generator: {**one.found.to_dict(), "unit": one.unit} for one in findings(line)
+            },
+        }
+        for line in compare(rows)
+        if findings(line)
+    ]

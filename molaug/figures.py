@@ -82,7 +82,8 @@ def width_section(run: Run, *, is_open: bool) -> str:
     rotations = {n: w["learned"] for n, w in run.widths.items() if w["kind"] == "rotation"}
     if rotations:
         more = "".join(f" {line}." for line in law_lines(run.row))
-        caption = f"Angles about each axis, {measured_in_training(run)}{more}"
+        about = " about each axis" if len(rotations) > 1 else ""
+        caption = f"Angles{about}, {measured_in_training(run)}{more}"
         figures.append(figure(dial_chart("How far each rotation opened", rotations), caption))
     if "drawing" in run.curves:
         caption = (
@@ -115,7 +116,7 @@ def width_bars(run: Run) -> str:
 
 def width_history(run: Run) -> str:
     lines = {
-        f"{name} / {number(in_units(w['cap'], w['unit']))}{short_unit(w['unit'])}": [
+        f"{name}, of ±{number(in_units(w['cap'], w['unit']))}{short_unit(w['unit'])}": [
             min(width / w["cap"], 1.0)
             for width in (w["initial"], *(row[f"width_{name}"] for row in run.history))
         ]

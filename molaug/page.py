@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .comparison import Line, compare, conclude, findings, notes, titles
+from .comparison import Finding, Line, compare, conclude, explain, findings, notes, titles
 from .figures import (
     Run,
     by_cell,
@@ -122,15 +122,20 @@ def comparison(rows: Sequence[Row]) -> str:
 
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]], style: str = "numbers") -> str:
-    """In a box of its own that scrolls; the first column names the line."""
+    """In a box of its own that scrolls; the first column names the line. Each cell carries the head
+    of its column, which a table of `words` shows in place of the columns on a phone."""
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        f"<tr><th>{escape(name)}</th>" + "".join(f"<td>{escape(v)}</td>" for v in values) + "</tr>"
-        for name, *values in lines
-    )
+    body = "".join(f"<tr>{cells(head[1:], *line)}</tr>" for line in lines)
     return (
         f'<div class="scroll"><table class="{style}"><thead><tr>{names}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def cells(heads: Sequence[str], name: str, *values: str) -> str:
+    pairs = zip(heads, values, strict=True)
+    return f"<th>{escape(name)}</th>" + "".join(
+        f'<td data-head="{escape(head)}">{escape(value)}</td>' for head, value in pairs
     )
 
 
@@ -140,11 +145,25 @@ def note(text: str) -> str:
 
 def evidence(line: Line) -> str:
     """The verdict on every generator, and why."""
-    lines = [[one.generator, one.word, one.interval, one.reason] for one in findings(line)]
-    title = section(
-        f"Verdict: {line.label}", table(["", "verdict", "width", "why"], lines, "words")
-    )
-    return title if lines else ""
+    found = findings(line)
+    if not found:
+        return ""
+    lines = [evidence_cells(one) for one in found]
+    head = ["generator", "verdict", "width", "errors rise from", "why"]
+    content = table(head, lines, "words") + note(f"{explain(line)} {WORDS}")
+    return section(f"Verdict: {line.label}", content)
+
+
+def evidence_cells(one: Finding) -> list[str]:
+    rises = one.rises or ("nowhere" if one.found.verdict == "full" else "not known")
+    return [one.full_name, one.found.verdict, f"±{one.width}", rises, one.found.reason]
+
+
+WORDS = (
+    "Full: a symmetry over the whole natural range. Partial: as far as the width, and no farther. "
+    "Absent: none. Undecided: width and errors contradict each other, seeds differ, or nothing "
+    "was learned."
+)
 
 
 def section(title: str, content: str) -> str:
@@ -154,7 +173,8 @@ def section(title: str, content: str) -> str:
 def provenance(command: Sequence[str], versions: Mapping[str, str]) -> str:
     """The exact command, and the versions of what computed."""
     items = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return f'<pre class="scroll">{escape(shlex.join(command))}</pre><p>{escape(items)}</p>'
+    words = " ".join(f"<span>{escape(shlex.quote(word))}</span>" for word in command)
+    return f'<pre class="scroll">{words}</pre><p>{escape(items)}</p>'
 
 
 STYLE = """
@@ -170,15 +190,21 @@ h2{margin:2rem 0 .5rem}summary{margin:2rem 0 .5rem;cursor:pointer}
 p{max-width:46rem}.lead{font-size:1.1rem;padding-left:.75rem;border-left:4px solid #4477aa}
 .note,figcaption{color:var(--soft);font-size:.875rem}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:8px}
-pre.scroll{padding:12px;font-size:.85rem}
+pre.scroll{padding:12px;font-size:.85rem;white-space:pre-wrap}pre span{white-space:pre}
 table{border-collapse:collapse;font-size:.875rem;width:100%}
 th,td{padding:8px 12px;text-align:right;border-bottom:1px solid var(--line);vertical-align:bottom;
 font-variant-numeric:tabular-nums}
 th:first-child{text-align:left;white-space:nowrap}tbody th{font-weight:400}
+.numbers td{white-space:nowrap}
 .words td,.words th{text-align:left;vertical-align:top;min-width:0}
 .words td:last-child{min-width:12rem}
 thead th{min-width:6.5rem}tbody tr:last-child>*{border-bottom:0}
-.grid{display:grid;gap:16px;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr))}
+@media (max-width:640px){th:first-child{white-space:normal}.words thead{display:none}
+.words tr{display:block;padding:8px 0;border-bottom:1px solid var(--line)}
+.words tr:last-child{border-bottom:0}.words tbody>tr>*{display:block;border:0;padding:1px 12px}
+.words tbody th{font-weight:600}.words td::before{content:attr(data-head) ": ";color:var(--soft)}}
+.grid{display:grid;gap:16px;align-items:start;
+grid-template-columns:repeat(auto-fill,minmax(min(330px,100%),1fr))}
 figure{margin:0;padding:8px;background:var(--card);border:1px solid var(--line);border-radius:8px;
 max-width:560px}
 figure svg{display:block;width:100%;height:auto}figcaption{padding:4px 8px}

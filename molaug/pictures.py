@@ -13,6 +13,7 @@ from html import escape
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#bb9900", "#777777", "#000000")
 ON_DARK = ("#7fb2e5", "#ff8a99", "#5fc274", "#e07ab8", "#66ccee", "#e0c04a", "#aaaaaa", "#ffffff")
+DASHES = ("7 4", "2 3", "9 3 2 3")  # lengths of lines and gaps
 # Narrow, so that the text is still readable when a phone shows a picture across its whole screen.
 WIDTH, PLOT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 62, 16, 38, 46
 LEGEND_ROW = 18
@@ -105,7 +106,7 @@ def curve_chart(title: str, x: Axis, y: Axis, series: Mapping[str, Series]) -> s
     parts = [_axes(x, y)]
     for number, one in enumerate(series.values()):
         points = " ".join("{:.1f},{:.1f}".format(*_place(x, y, *point)) for point in one.points)
-        parts.append(f'<polyline fill="none" {stroke(number)} points="{points}"/>')
+        parts.append(f'<polyline fill="none" {stroke(number)}{dashes(number)} points="{points}"/>')
         parts.append(_whiskers(x, y, one, number))
     rows = math.ceil(len(series) / _columns(list(series)))
     return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + _legend(list(series)))
@@ -119,7 +120,7 @@ def scatter_chart(title: str, x: Axis, y: Axis, points: Sequence[tuple[float, fl
     (x1, y1), (x2, y2) = (_place(x, y, end_point, end_point) for end_point in (start, end))
     body = (
         f'{_axes(x, y)}<path {stroke(0, 4)} stroke-linecap="round" stroke-opacity="0.55" '
-        f'd="{dots}"/><line {stroke(1, 1.5)} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" '
+        f'd="{dots}"/><line {stroke(1, 1.5)}{dashes(1)} x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" '
         f'y2="{y2:.1f}"/>{_legend(["one example", "prediction = truth"])}'
     )
     return document(title, PLOT + 8 + LEGEND_ROW, body)
@@ -151,10 +152,15 @@ def _place(x: Axis, y: Axis, value: float, height: float) -> tuple[float, float]
 
 
 def stroke(number: int, width: float = 2) -> str:
-    """The look of a series: colours in turn, then the same ones dashed."""
+    """The colour of a series: all in turn."""
     index = number % len(COLOURS)
-    dash = ' stroke-dasharray="6 3"' if number >= len(COLOURS) else ""
-    return f'class="s{index}" stroke="{COLOURS[index]}" stroke-width="{width:g}"{dash}'
+    return f'class="s{index}" stroke="{COLOURS[index]}" stroke-width="{width:g}"'
+
+
+def dashes(number: int) -> str:
+    """Of every series but the first, so that lines are seen through those that are drawn over them,
+    and told apart without colours; no two of 24 have both colour and dashes alike."""
+    return f' stroke-dasharray="{DASHES[(number - 1) % len(DASHES)]}"' if number else ""
 
 
 def _whiskers(x: Axis, y: Axis, one: Series, number: int) -> str:
@@ -177,8 +183,9 @@ def _legend(names: Sequence[str]) -> str:
     for number, name in enumerate(names):
         x = 12 + (WIDTH - 20) / 2 * (number % columns)
         y = PLOT + LEGEND_ROW * (number // columns) + 4
-        line = f'<line {stroke(number, 3)} x1="{x}" x2="{x + 18}" y1="{y}" y2="{y}"/>'
-        parts.append(line + text(x + 24, y + 4, name))
+        style = f"{stroke(number, 3)}{dashes(number)}"
+        line = f'<line {style} x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}"/>'
+        parts.append(line + text(x + 28, y + 4, name))
     return "".join(parts)
 
 

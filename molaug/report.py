@@ -153,7 +153,8 @@ def law_lines(row: Row) -> list[str]:
     """What widths alone do not say: learned directions, and how near rotations are to uniform."""
     lines = direction_lines(row["widths"])
     if row.get("mean_rotation") is not None:
-        lines.append(f"||E R|| {row['mean_rotation']:.2f} (0: uniform rotations, 1: none)")
+        length = f"{row['mean_rotation']:.2f}"
+        lines.append(f"Mean rotation ||E R|| {length} (0: uniform rotations, 1: nothing turns)")
     return lines
 
 

@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # has to be said before torch is loaded, costs little of either.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Only now, so that --help and a mistyped option answer at once.
-    from .comparison import comparison_table, notes, show_verdicts
+    from .comparison import comparison_table, notes, show_verdicts, verdicts_over_seeds
     from .files import write_json
     from .loop import NotFinite
     from .report import console, print_plain, show_widths
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     if not all(rows):
         return 0
-    write_json(folder / "comparison.json", {"rows": rows})
+    over_seeds = verdicts_over_seeds(rows)
+    write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
     out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
     for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
         print_plain(out, text)

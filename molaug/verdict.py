@@ -168,22 +168,57 @@ def learned_places(law: Distribution) -> list[int]:
     return [i for i, width in enumerate(law.widths.tolist()) if width]
 
 
-def agree(seeds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One verdict, as a dict, out of those of several seeds.
+@dataclass(frozen=True)
+class Agreement:
+    """The verdict on one generator over seeds, lengths and angles in the unit of its coefficient.
 
-    Seeds that differ leave it undecided. The interval of a partial symmetry goes from the lower end
-    of the 95 % interval of the widths over seeds to the farthest edge.
+    verdict: the word that all seeds have; undecided if they differ. width: mean of what was
+    learned. interval: of 95 %, of that mean (Student's t, within the natural range); None for one
+    seed. edges: the least and the greatest value over seeds from which held-out errors rise; None
+    where they do not, or where seeds do not agree that they do. by_seed: the word of each.
     """
-    words = sorted({one["verdict"] for one in seeds})
-    lows, highs = [one["low"] for one in seeds], [one["high"] for one in seeds]
-    found = dict(seeds[0]) | {"low": min(lows), "high": max(highs)}
-    if len(words) > 1:
-        counts = [f"{sum(one['verdict'] == w for one in seeds)} {w}" for w in words]
-        return found | {"verdict": "undecided", "reason": f"seeds differ: {', '.join(counts)}"}
-    if words == ["partial"] and len(seeds) > 1:
-        spread = STUDENT[min(len(seeds), len(STUDENT)) - 1] * stdev(lows) / len(seeds) ** 0.5
-        found["low"] = max(0.0, mean(lows) - spread)
-    return found
+
+    verdict: Word
+    width: float
+    interval: tuple[float, float] | None
+    edges: tuple[float, float] | None
+    reason: str
+    by_seed: Mapping[int, Word]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agree(seeds: Mapping[int, Mapping[str, Any]], widths: Sequence[float], cap: float) -> Agreement:
+    """One verdict out of those of several seeds, as `Verdict.to_dict` gives them, with the width
+    that each of them learned."""
+    words: dict[int, Word] = {seed: one["verdict"] for seed, one in seeds.items()}
+    middle, interval = mean(widths), mean_interval(widths)
+    if interval:
+        interval = max(interval[0], 0.0), min(interval[1], cap)
+    kinds = sorted(set(words.values()))
+    if len(kinds) > 1:
+        counts = [
+            f"{kind} ({', '.join(str(seed) for seed, word in words.items() if word == kind)})"
+            for kind in kinds
+        ]
+        reason = f"seeds differ: {', '.join(counts)}"
+        return Agreement("undecided", middle, interval, None, reason, words)
+    first, one = next(iter(seeds.items()))
+    is_shared = len({other["reason"] for other in seeds.values()}) == 1
+    reason = one["reason"] if is_shared else f"{one['reason']} (seed {first})"
+    ends = [other["high"] for other in seeds.values()]
+    edges = (min(ends), max(ends)) if kinds[0] in ("partial", "absent") else None
+    return Agreement(kinds[0], middle, interval, edges, reason, words)
+
+
+def mean_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """The interval of 95 % of the mean of normal values (Student's t); None for a single one."""
+    if len(values) < 2:
+        return None
+    quantile = STUDENT[min(len(values), len(STUDENT)) - 1]
+    spread = quantile * stdev(values) / len(values) ** 0.5
+    return mean(values) - spread, mean(values) + spread
 
 
 @torch.no_grad()

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import io
+import json
 from statistics import stdev
 
 import pytest
 from rich.console import Console
 
-from molaug.comparison import HAAR, compare, comparison_table, conclude, notes, show_verdicts
+from molaug.comparison import (
+    HAAR,
+    compare,
+    comparison_table,
+    conclude,
+    notes,
+    show_verdicts,
+    verdicts_over_seeds,
+)
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
 from molaug.report import describe_widths
@@ -66,6 +75,13 @@ def test_seeds_share_a_line_of_mean_and_spread():
     assert "Mean ± standard deviation over seeds." not in notes([row()])
 
 
+def test_only_small_numbers_have_an_exponent():
+    (line,) = compare([row(more=1e5), row(seed=1, more=2e5)])
+    assert line.show("test_mae_canonical") == "150101 ± 70711"
+    (line,) = compare([{**row(), "invariance_error": 1.25e-6}])
+    assert line.show("invariance_error") == "1.25e-06"
+
+
 def test_turning_none_at_test_time_has_a_line_of_its_own():
     turned = {"copies": 8, **{key: 2 * value for key, value in ERRORS.items()}}
     rows = [{**row("none", seed), "haar_at_test": turned} for seed in (0, 1)]
@@ -82,27 +98,74 @@ def test_copies_of_fixed_augmentation_are_pointed_at():
     assert sentence not in " ".join(notes([row()]))
 
 
+def judged(seed: int = 0, learned: float = 1.0, **verdicts: dict) -> dict:
+    """A row whose tx learned that width [A]."""
+    found = {**row(seed=seed), "verdicts": verdicts}
+    found["widths"]["tx"]["learned"] = learned
+    return found
+
+
 def test_verdicts_are_told_with_their_evidence():
     found = {name: verdict("full", 3.0, 3.1) for name in ("rx", "ry", "rz")}
     found |= {"tx": verdict("partial", 1.0, 2.0), "ty": verdict("absent"), "tz": verdict("absent")}
-    rows = [{**row(), "verdicts": found}, row("none")]
-    sentence = "rx, ry, rz full; tx (1.00 to 2.00 A) partial; ty, tz absent."
+    rows = [judged(**found), row("none")]
+    sentence = "rx, ry, rz full; tx (1.00 A) partial; ty, tz absent."
     assert conclude(compare(rows)[0]) == sentence
     lines = show_verdicts(rows).splitlines()
     assert lines[0] == f"Verdict, learned coordinates, seed 0: {sentence}"
-    assert lines[1] == "  rx  full, 172 to 178 deg: because"
-    assert len(lines) == 7
+    assert lines[1] == "  rx  full, width 9 deg: because"
+    assert lines[4] == "  tx  partial, width 1.00 A, errors rise from 2.00 A: because"
+    assert lines[7].startswith("Width: how far inputs are moved either way, as learned. Errors")
+    assert len(lines) == 8
+
+
+def test_seeds_that_agree_give_a_range_and_its_interval():
+    edges = (1.2, 1.3, 1.25)
+    rows = [
+        judged(seed, 1.0 + seed / 10, tx=verdict("partial", 1.0, edge))
+        for seed, edge in enumerate(edges)
+    ]
+    spread = 4.30 * 0.1 / 3**0.5
+    interval = f"{1.1 - spread:.2f} to {1.1 + spread:.2f} A"
+    first, second, third = show_verdicts(rows).splitlines()
+    assert first.endswith(f", 3 seeds: tx (1.10 A, 95 % interval {interval}) partial.")
+    expected = f"  tx  partial, width 1.10 A ({interval}), errors rise from 1.20 to 1.30 A: because"
+    assert second == expected
+    assert "95 % interval of that mean (Student's t" in third
 
 
 def test_seeds_that_disagree_say_so():
     rows = [
-        {**row(seed=0), "verdicts": {"rx": verdict("full", 3.0, 3.1, "flat")}},
-        {**row(seed=1), "verdicts": {"rx": verdict("undecided", 1.0, 2.0, "too few")}},
-        {**row(seed=2), "verdicts": {"rx": verdict("full", 2.9, 3.0, "flat")}},
+        judged(0, tx=verdict("full", 3.0, 3.1, "flat")),
+        judged(1, tx=verdict("undecided", 1.0, 2.0, "too few")),
+        judged(2, tx=verdict("full", 2.9, 3.0, "flat")),
     ]
-    first, second = show_verdicts(rows).splitlines()
-    assert first == "Verdict, learned coordinates, 3 seeds: rx undecided."
-    assert second.endswith("deg: seeds differ: 2 full, 1 undecided")
+    first, second, _ = show_verdicts(rows).splitlines()
+    assert first == "Verdict, learned coordinates, 3 seeds: tx (seeds differ) undecided."
+    assert second.endswith("A): seeds differ: full (0, 2), undecided (1)")
+
+
+def test_verdicts_over_seeds_are_plain_data():
+    rows = [judged(seed, tx=verdict("partial", 1.0, 1.5)) for seed in (3, 4)]
+    (line,) = verdicts_over_seeds([*rows, row("none")])
+    assert (line["symmetry"], line["network"], line["seeds"]) == ("learned", "coordinates", [3, 4])
+    (found,) = line["generators"].values()
+    assert (found["verdict"], found["unit"], found["width"]) == ("partial", "A", 1.0)
+    assert json.loads(json.dumps(found))["by_seed"] == {"3": "partial", "4": "partial"}
+
+
+def test_learned_directions_are_matched_by_their_widths():
+    """What seed 0 calls rx seed 1 calls rz: its widest rotation."""
+    rows = []
+    for seed, widest in enumerate(("rx", "rz")):
+        found = {name: verdict("absent") for name in ("rx", "ry", "rz")}
+        rows.append(judged(seed, **{**found, widest: verdict("full", 3.0, 3.1)}))
+        for name, width in rows[-1]["widths"].items():
+            width["direction"] = [0.6, 0.8, 0.0, 0.0, 0.0, 0.0]
+            width["learned"] = 3.0 if name == widest else 0.1
+    (line,) = compare(rows)
+    assert conclude(line) == "rotation 1 full; rotation 2, rotation 3 absent."
+    assert conclude(compare(rows[:1])[0]) == "rx full; ry, rz absent."
 
 
 @pytest.mark.parametrize("missing", [{}, {"verdicts": None}])

@@ -159,7 +159,10 @@ def test_learned_directions_and_the_mean_rotation_are_told(tmp_path):
     row, curves, history = run()
     row["widths"]["rz"]["direction"] = [0.6, 0.0, 0.8]
     page = write(tmp_path, ({**row, "mean_rotation": 0.125}, curves, history))
-    assert "rz turned to 0.60 rx + 0.80 rz. ||E R|| 0.12 (0: uniform rotations" in words(page)
+    assert (
+        "rz turned to 0.60 rx + 0.80 rz. Mean rotation ||E R|| 0.12 (0: uniform rotations"
+        in words(page)
+    )
 
 
 def test_a_verdict_takes_the_place_of_reading_the_widths(tmp_path):
@@ -167,9 +170,22 @@ def test_a_verdict_takes_the_place_of_reading_the_widths(tmp_path):
     reason = "error rises by 12 meV & more"
     verdict = {"verdict": "partial", "low": 1.0, "high": 1.5, "reason": reason}
     found = words(write(tmp_path, ({**row, "verdicts": {"rx": verdict}}, curves, history)))
-    assert "learned coordinates, seed 0: rx (57 to 86 deg) partial." in found
-    assert f"rx partial 57 to 86 deg {reason}" in found
+    assert "learned coordinates, seed 0: rx (162 deg) partial." in found
+    assert f"rotation rx partial ±162 deg 86 deg {reason}" in found
     assert "no statistical test" not in found
+
+
+def test_seeds_share_a_verdict_with_its_interval(tmp_path):
+    runs = []
+    for seed in (0, 1, 2):
+        row, curves, history = run(seed=seed)
+        row["widths"]["rx"]["learned"] = math.radians(40 + seed)
+        verdict = {"verdict": "partial", "low": 0.7, "high": 0.8 + seed / 10, "reason": "level"}
+        runs.append(({**row, "verdicts": {"rx": verdict}}, curves, history))
+    found = words(write(tmp_path, *runs))
+    assert "3 seeds: rx (41 deg, 95 % interval 39 to 43 deg) partial." in found
+    assert "rotation rx partial ±41 deg (39 to 43 deg) 46 to 57 deg level" in found
+    assert "95 % interval of that mean (Student's t" in found
 
 
 @pytest.mark.parametrize("width", [0.0, 5.0])

@@ -42,7 +42,7 @@ def test_zero_lies_on_the_floor_and_y_max_at_the_top_of_the_axes(y_max):
     assert points(root) == [[[left, floor], [(left + right) / 2, (floor + top) / 2], [right, top]]]
 
 
-@pytest.mark.parametrize("count", [1, 3, len(COLOURS) + 2])
+@pytest.mark.parametrize("count", [1, 3, 3 * len(COLOURS)])
 def test_one_line_per_name_and_no_two_look_alike(count):
     names = [f"name {i}" for i in range(count)]
     chart = line_chart("t", "x", "y", {name: [1.0] for name in names}, y_max=1)
@@ -51,6 +51,12 @@ def test_one_line_per_name_and_no_two_look_alike(count):
     assert [e.text for e in root.iter(f"{SVG}text") if e.text in names] == names
     lines = root.iter(f"{SVG}polyline")
     assert len({(line.get("stroke"), line.get("stroke-dasharray")) for line in lines}) == count
+
+
+def test_only_the_first_line_is_solid_and_so_hides_none_that_lies_below():
+    chart = line_chart("t", "x", "y", {f"name {i}": [1.0] for i in range(12)}, y_max=1)
+    lines = list(ElementTree.fromstring(chart).iter(f"{SVG}polyline"))
+    assert [line.get("stroke-dasharray") is None for line in lines] == [True] + [False] * 11
 
 
 def test_names_are_escaped():

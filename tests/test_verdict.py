@@ -126,19 +126,43 @@ def test_verdicts_are_a_function_of_their_arguments():
     assert judge(task.model, task, task.train) == first
 
 
-def test_seeds_that_agree_give_an_interval_and_others_none():
-    def verdict(word, low, high=0.8):
-        return conclude(0.2, math.pi, SILENT).to_dict() | {
-            "verdict": word, "low": low, "high": high,
-        }  # fmt: skip
+def one_seed(word: str, high: float = 0.8, reason: str = "level") -> dict:
+    found = conclude(0.2, math.pi, SILENT).to_dict()
+    return found | {"verdict": word, "high": high, "reason": reason}
 
-    both = agree([verdict("partial", *ends) for ends in ((0.70,), (0.72, 0.9), (0.74,))])
-    assert both["verdict"] == "partial"
-    assert both["low"] == pytest.approx(0.72 - 4.30 * 0.02 / 3**0.5)
-    assert both["high"] == 0.9
-    differing = agree([verdict("full", 3.0), verdict("absent", 0.0), verdict("full", 3.1)])
-    assert differing["verdict"] == "undecided"
-    assert "1 absent, 2 full" in differing["reason"]
+
+def test_seeds_that_agree_give_the_interval_of_their_mean():
+    seeds = {0: one_seed("partial", 0.75), 1: one_seed("partial", 0.9), 4: one_seed("partial")}
+    found = agree(seeds, [0.70, 0.72, 0.74], cap=math.pi)
+    spread = 4.30 * 0.02 / 3**0.5
+    assert (found.verdict, found.reason) == ("partial", "level")
+    assert found.width == pytest.approx(0.72)
+    assert found.interval == pytest.approx((0.72 - spread, 0.72 + spread))
+    assert found.edges == (0.75, 0.9)
+    assert found.by_seed == {0: "partial", 1: "partial", 4: "partial"}
+
+
+def test_an_interval_stays_within_the_natural_range():
+    both = {0: one_seed("full"), 1: one_seed("full")}
+    assert agree(both, [3.0, 3.1], cap=3.14).interval == pytest.approx((3.05 - 0.6353, 3.14), 1e-3)
+    assert agree(both, [0.1, 0.3], cap=3.14).interval[0] == 0
+
+
+def test_one_seed_has_no_interval():
+    found = agree({7: one_seed("absent", 0.3)}, [0.1], cap=math.pi)
+    assert (found.interval, found.edges, found.width) == (None, (0.3, 0.3), 0.1)
+
+
+def test_seeds_that_differ_are_named():
+    seeds = {0: one_seed("full"), 1: one_seed("absent"), 2: one_seed("full")}
+    found = agree(seeds, [3.0, 0.1, 3.1], cap=math.pi)
+    assert (found.verdict, found.edges) == ("undecided", None)
+    assert found.reason == "seeds differ: absent (1), full (0, 2)"
+
+
+def test_a_reason_with_numbers_of_one_seed_says_of_which():
+    seeds = {3: one_seed("absent", reason="50 % is lost"), 4: one_seed("absent", reason="60 %")}
+    assert agree(seeds, [0.1, 0.2], cap=math.pi).reason == "50 % is lost (seed 3)"
 
 
 def test_raw_molecules_are_told_from_turned_ones_and_random_ones_are_not():
