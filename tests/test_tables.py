@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,21 @@ def test_a_table_takes_its_place_and_nothing_else_changes(tables, monkeypatch, t
 
 def test_the_recovery_table_is_that_of_its_results(tables):
     assert tables.read_table("recovery") == importlib.import_module("recovery").table()
+
+
+def test_the_table_of_images_is_that_of_its_results(tables):
+    assert tables.read_table("images") == importlib.import_module("images").table()
+
+
+def test_the_tables_of_speed_are_those_of_their_results(tables):
+    record = json.loads((tables.RESULTS / "speed-cpu.json").read_text())
+    assert tables.read_table("speed") == importlib.import_module("speed").table(record)
+    frontier = importlib.import_module("frontier")
+    assert tables.read_table("frontier") == frontier.table(frontier.gather())
+
+
+@pytest.mark.parametrize("name", ["ablation", "speedrun"])
+def test_a_table_that_was_measured_is_that_of_its_results(tables, name):
+    if not tables.result(name, "cpu").exists():
+        pytest.skip("not measured yet")
+    assert tables.read_table(name) == importlib.import_module(name).table("cpu")
