@@ -41,6 +41,7 @@ BESIDE = {
     "settings": {"options"},
     "config": {"settings", *CONFIGS},
     "commandline": {"options"},
+    "slurm": {"commandline", "config", "files"},
 }
 # The ends of the line see everything but each other; the package only names what is public.
 ENDS = {"train", "predict", "attach"}
