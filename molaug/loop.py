@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -249,8 +250,10 @@ class Trainer:
     def _epoch(self, report: Report) -> None:
         epoch, first = divmod(self.progress.step, self.steps_per_epoch)
         path = (self.recipe.seed, epoch)
-        batches = draw_batches(self.task.train.sizes, self.recipe.batch_size, *path)
-        for rows in batches[first:]:
+        train = self.task.train
+        windows = getattr(train, "windows", None)
+        batches = draw_batches(train.sizes, self.recipe.batch_size, *path, windows=windows)
+        for rows in islice(batches, first, None):
             start = time.perf_counter()
             self.unchecked.append((rows, self.step(rows)))
             self.progress.step += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,11 @@ from .averaging import AveragedModel
 
 @runtime_checkable
 class Examples(Protocol):
-    """A set of examples, resident on one device."""
+    """A set of examples whose batches come on one device.
+
+    A set that is larger than memory may also have `windows`: rows in increasing order, the first
+    0, at which parts begin that are visited one after another, as `draw_batches` says.
+    """
 
     def __len__(self) -> int: ...
 
@@ -76,17 +80,51 @@ def seed_of(*path: int) -> int:
     return int(np.random.SeedSequence(path).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def draw_batches(sizes: np.ndarray, batch_size: int, *path: int) -> list[Tensor]:
+CHUNK = 256  # batches that are sorted by size together, where a set has windows
+
+
+def draw_batches(
+    sizes: np.ndarray, batch_size: int, *path: int, windows: np.ndarray | None = None
+) -> Iterable[Tensor]:
     """All examples once, in batches of nearly one size, in random order: an epoch.
 
     A random permutation, stably sorted by size and cut, then the batches shuffled: padding all but
     disappears, and no example is dropped. A function of `path`, such as (seed, epoch).
+
+    windows: the first row of each part of a larger set. Then batches come from a generator that
+    never holds an order of the whole set: parts come in random order, each shuffled, and what
+    comes is cut into chunks of `CHUNK` batches, each sorted, cut and shuffled as a whole set is.
+    There are as many batches as without windows, ceil(examples / batch_size).
     """
     generator = np.random.default_rng(path)
-    order = generator.permutation(len(sizes))
+    if windows is None:
+        return _cut_batches(generator.permutation(len(sizes)), sizes, batch_size, generator)
+    return _stream_batches(sizes, batch_size, windows, generator)
+
+
+def _cut_batches(
+    order: np.ndarray, sizes: np.ndarray, batch_size: int, generator: np.random.Generator
+) -> list[Tensor]:
+    """The rows of `order`, stably sorted by size, in batches, shuffled."""
     sorted_order = order[np.argsort(sizes[order], kind="stable")]
     batches = torch.from_numpy(sorted_order).split(batch_size)
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def _stream_batches(
+    sizes: np.ndarray, batch_size: int, windows: np.ndarray, generator: np.random.Generator
+) -> Iterator[Tensor]:
+    stops = np.append(windows[1:], len(sizes))
+    waiting = np.zeros(0, np.int64)
+    for part in generator.permutation(len(windows)):
+        shuffled = windows[part] + generator.permutation(stops[part] - windows[part])
+        waiting = np.concatenate([waiting, shuffled])
+        # Whole batches only, so that none but the last chunk has one that is not full.
+        while len(waiting) >= CHUNK * batch_size:
+            chunk, waiting = np.split(waiting, [CHUNK * batch_size])
+            yield from _cut_batches(chunk, sizes, batch_size, generator)
+    if len(waiting):
+        yield from _cut_batches(waiting, sizes, batch_size, generator)
 
 
 def sorted_batches(sizes: np.ndarray, batch_size: int) -> list[Tensor]:

@@ -59,8 +59,9 @@ def test_every_node_runs_torchrun_which_meets_at_the_first_host(slurm, tmp_path)
     assert slurm(build_script(JOB)[0], 0).wait(20) == 0
     call = next(c for c in (tmp_path / "calls").read_text().splitlines() if c.startswith("srun"))
     assert call == (
-        "srun --nodes=2 --ntasks-per-node=1 --cpus-per-task=16 --kill-on-bad-exit=1 torchrun --nnodes=2 "
-        "--nproc-per-node=4 --rdzv-backend=c10d --rdzv-endpoint=first:20007 --rdzv-id=20007 "
+        "srun --nodes=2 --ntasks-per-node=1 --cpus-per-task=16 --kill-on-bad-exit=1 "
+        "torchrun --nnodes=2 --nproc-per-node=4 --rdzv-backend=c10d "
+        "--rdzv-endpoint=first:20007 --rdzv-id=20007 "
         "-m molaug.train qm9 --target homo"
     )
     assert not (tmp_path / "queued").exists()
