@@ -64,3 +64,22 @@ def test_a_trained_network_gets_a_verdict():
     scope = {"graphs": graphs, "trained": Trained(), "targets": np.arange(40.0)}
     exec(code, scope, scope)
     assert set(scope["found"].widths) == {"rx", "ry", "rz", "tx", "ty", "tz"}
+
+
+def test_shards_are_written_and_opened(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in python_blocks() if "write_shards" in block)
+    molecules = load_sample()
+    scope = {"parts": [(molecules, molecules.properties[:, 5])]}
+    exec(code, scope, scope)
+    assert len(scope["train"]) == len(molecules)
+    assert float(scope["scaling"].shift) == molecules.properties[:, 5].mean()
+
+
+def test_the_slurm_command_is_accepted():
+    from molaug.slurm import build_script
+
+    line = next(line for line in README.splitlines() if "molaug.slurm" in line)
+    script, path = build_script(line.split("molaug.slurm ")[1].split())
+    assert path == Path("job.sh")
+    assert "-m molaug.train qm9" in script

@@ -57,3 +57,7 @@ def test_a_table_that_was_measured_is_that_of_its_results(tables, name):
     if not tables.result(name, "cpu").exists():
         pytest.skip("not measured yet")
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")
+
+
+def test_the_scale_table_is_that_of_its_results(tables):
+    assert tables.read_table("scale") == importlib.import_module("scale").table()
