@@ -171,7 +171,8 @@ class ShardedExamples:
 
     def describe(self, rows: Tensor) -> str:
         """File and row of each molecule."""
-        pairs = zip(*self._locate(rows), strict=True)
+        shards, places = (found.tolist() for found in self._locate(rows))
+        pairs = zip(shards, places, strict=True)
         return "molecules " + ", ".join(f"{shard_name(s)}[{place}]" for s, place in pairs)
 
     def build_scaling(self) -> Scaling:

@@ -154,7 +154,7 @@ def test_what_is_missing_or_truncated_is_noticed_on_opening(folder):
     with pytest.raises(FileNotFoundError, match=r"shard-00002\.arrays is missing$"):
         ShardedExamples(folder)
     path.write_bytes(content)
-    flip(folder / INDEX, 5000)
+    flip(folder / INDEX, 4200)
     with pytest.raises(ValueError, match=r"index\.arrays is truncated, altered"):
         ShardedExamples(folder)
 
@@ -236,7 +236,7 @@ def train(folder, run, stop=0):
     return task.model.state_dict(), seen
 
 
-@pytest.mark.parametrize("stop", [3, 7, 9])
+@pytest.mark.parametrize("stop", [3, 7])
 def test_a_run_on_shards_that_is_stopped_continues_bit_for_bit(folder, tmp_path, stop, monkeypatch):
     monkeypatch.setattr("molaug.task.CHUNK", 2)
     expected, all_seen = train(folder, tmp_path / "whole")
@@ -248,5 +248,5 @@ def test_a_run_on_shards_that_is_stopped_continues_bit_for_bit(folder, tmp_path,
     assert len(seen) < len(all_seen)
     ours = [r for r in seen if len(r) <= 16]
     theirs = [r for r in all_seen if len(r) <= 16]
-    assert len(theirs) == 14
+    assert (len(ours), len(theirs)) == (14 - stop, 14)
     assert all(map(torch.equal, ours, theirs[stop:]))
