@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, stdev
 from typing import Any
 
 from tables import markdown, processor, result, run_command
@@ -71,19 +71,17 @@ def table(size: str) -> str:
     for part, rows in parts.items():
         errors = [row["test_mae_rotated"] for row in rows]
         same = [row["test_mae_rotated"] - usual[row["seed"]]["test_mae_rotated"] for row in rows]
-        pace = [row["seconds_training"] / usual[row["seed"]]["seconds_training"] for row in rows]
         flags = f" (`{' '.join(rows[0]['flags'])}`)" if rows[0]["flags"] else ""
         apart = f" ± {stdev(errors):.1f}" if len(errors) > 1 else ""
         change = "" if part == "the reference" else f"{mean(same):+.1f}"
         change += "" if part == "the reference" or len(same) == 1 else f" ({_list(same)})"
-        line = [part + flags, f"{mean(errors):.1f}{apart}", change, f"{median(pace):.2f}"]
+        line = [part + flags, f"{mean(errors):.1f}{apart}", change]
         lines.append(line)
-    head = ["part", f"test MAE, rotated, {copies} copies [{unit}]", "change, each seed", "time"]
+    head = ["part", f"test MAE, rotated, {copies} copies [{unit}]", "change (each seed)"]
     about = (
         f"\nMean ± standard deviation over {len(usual)} seeds; {first['train_count']:,} training "
         f"and {first['test_count']:,} test molecules, raw frames, split {first['split']}; "
-        f"{first['device']} of {found['processor']}. Time: seconds of training over those of the "
-        "reference (on a shared machine, so to within a tenth or two).\n"
+        f"{first['device']} of {found['processor']}.\n"
     )
     return markdown(head, lines) + about
 

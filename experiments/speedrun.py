@@ -27,7 +27,7 @@ from tables import RESULTS, markdown, processor, result, run_command
 
 from molaug.files import write_json
 
-RECIPE = ["--partial-charges", "0.1", "--schedule", "linear", "--symmetry", "learned"]
+RECIPE = ["--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "learned"]
 SIZES: dict[str, tuple[int, list[str]]] = {  # seeds, and what the command is asked for
     "gpu": (3, ["--preset", "speedrun"]),
     "cpu": (2, ["--preset", "quick", *RECIPE]),

@@ -85,7 +85,7 @@ class QM9Config(RunConfig):
             "layers": 8,
             "rate": 0.003,
             "schedule": "linear",
-            "partial_charges": 0.1,
+            "partial_charges": 0.5,
             "precision": "bf16-mixed",
             "symmetry": ("learned",),
         },
@@ -144,7 +144,7 @@ class QM9Config(RunConfig):
         None,
         "weight of learning the Mulliken charges of atoms too",
         "run",
-        unset="0, speedrun 0.1",
+        unset="0, speedrun 0.5",
         at_least=0,
     )
     split: str = option(
