@@ -5,7 +5,9 @@ python experiments/scale.py --table    only the table, from the results that are
 python experiments/scale.py --sizes 10000    other sizes
 
 The set is QM9 again and again, every atom displaced by a normal number that is a function of the
-molecule's number: each size in a process of its own, in a temporary folder (0.3 GB for a million).
+shard's number: each size in a process of its own, in a temporary folder (0.3 GB for a million).
+Times are of the processor, so that other work on the machine does not count; wall time of the same
+is kept beside them.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -32,8 +34,8 @@ from molaug.files import write_json
 SIZES = (10_000, 100_000, 1_000_000)
 SHARD = 10_000  # molecules
 BATCH = 48
-DRAWN = 1200  # batches that are drawn and gathered: several shards
-STEPS = 40  # training steps
+STEPS = 100  # training steps
+LOOK = 100  # batches after which memory is looked at
 NOISE = 0.02  # standard deviation of the displacement [Angstrom]
 
 
@@ -50,18 +52,36 @@ def generate(count: int) -> Iterator[tuple[Any, np.ndarray]]:
         yield moved, target_values(part, "homo")
 
 
-def write(folder: Path, count: int) -> float:
+def write(folder: Path, count: int) -> dict[str, float]:
     """Generate a set and write it; returns seconds."""
     from molaug.molecules.shards import write_shards
 
-    return _clock(lambda: write_shards(folder, generate(count)))
+    return timed(lambda: write_shards(folder, generate(count)))
 
 
-def resident() -> dict[str, float]:
-    """Resident memory of this process, private and mapped from files [MB]."""
+def timed(call: Callable[[], Any]) -> dict[str, float]:
+    """Seconds of the processor and of wall time."""
+    start = time.process_time(), time.perf_counter()
+    call()
+    return {"processor": time.process_time() - start[0], "wall": time.perf_counter() - start[1]}
+
+
+def resident() -> np.ndarray:
+    """Resident memory of this process, (2,): private, and mapped from files [MB]."""
     lines = Path("/proc/self/status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines)
-    return {name: int(found[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")}
+    return np.array([int(found[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile")])
+
+
+def draw_epoch(examples: Any, looks: list[np.ndarray]) -> None:
+    """Gather every batch of an epoch, noting resident memory now and then."""
+    from molaug.task import draw_batches
+
+    batches = draw_batches(examples.sizes, BATCH, 0, 0, windows=examples.windows)
+    for number, rows in enumerate(batches):
+        examples.gather(rows)
+        if number % LOOK == 0:
+            looks.append(resident())
 
 
 def measure(count: int) -> dict[str, Any]:
@@ -74,52 +94,39 @@ def measure(count: int) -> dict[str, Any]:
     from molaug.task import draw_batches
 
     torch.set_num_threads(1)
-    data = load_qm9().take(slice(0, 2 * laps.VALIDATION))
+    # The law, the network and the recipe are those of the benchmark; the molecules are ours.
+    trainer = laps.build_trainer(
+        load_qm9().take(np.arange(2 * laps.VALIDATION)), "coordinates", "se3"
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # Written by another process, whose memory must not count here.
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
             seconds = {"write": pool.submit(write, folder, count).result()}
         disk = sum(path.stat().st_size for path in folder.iterdir())
-        before = resident()
-        start = time.perf_counter()
+        before, looks = resident(), []
+        seconds["open"] = timed(lambda: ShardedExamples(folder))
         examples = ShardedExamples(folder)
-        seconds["open"] = time.perf_counter() - start
-        seconds["scaling"] = _clock(examples.build_scaling)
-        batches = draw_batches(examples.sizes, BATCH, 0, 0, windows=examples.windows)
-        start, seen = time.perf_counter(), 0
-        for rows in islice(batches, DRAWN):
-            seen += len(examples.gather(rows)[1])
-        drawing = (time.perf_counter() - start) / seen
-        after = resident()
-        # The law, the network and the recipe are those of the benchmark; the molecules are ours.
-        trainer = laps.build_trainer(data, "coordinates", "se3")
+        seconds["mean_and_deviation"] = timed(examples.build_scaling)
+        seconds["epoch_without_training"] = timed(lambda: draw_epoch(examples, looks))
         trainer.task = replace(trainer.task, train=examples)
-        steps = []
         batches = draw_batches(examples.sizes, BATCH, 0, 1, windows=examples.windows)
+        steps = []
         for rows in islice(batches, STEPS):
-            start = time.perf_counter()
-            trainer.step(rows)
+            steps.append(timed(lambda rows=rows: trainer.step(rows))["processor"] / len(rows))
             trainer.progress.step += 1
-            steps.append((time.perf_counter() - start) / len(rows))
         return {
             "molecules": count,
-            "seconds_to_write": seconds["write"],
-            "seconds_to_open": seconds["open"],
-            "seconds_for_mean_and_deviation": seconds["scaling"],
-            "microseconds_to_draw_and_gather": drawing * 1e6,
-            "molecules_drawn": seen,
-            "milliseconds_of_a_step": float(np.median(steps)) * 1e3,
-            "megabytes_before_opening": before,
-            "megabytes_after_drawing": after,
+            "seconds": seconds,
+            "milliseconds_of_a_step_per_molecule": 1e3 * float(np.median(steps)),
+            "resident_private_and_mapped_MB": {
+                "before_opening": before.tolist(),
+                "largest_in_an_epoch": np.max(looks, axis=0).tolist(),
+                "middle_of_an_epoch": np.median(looks, axis=0).tolist(),
+                "after_steps": resident().tolist(),
+            },
             "bytes_on_disk_per_molecule": disk / count,
         }
-
-
-def _clock(call: Any) -> float:
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def measure_all(sizes: list[int]) -> None:
@@ -141,15 +148,17 @@ def table() -> str:
     if not path.exists():
         return "Not measured yet.\n"
     head = ["molecules", "write [s]", "open [ms]", "mean, deviation [s]"]
-    head += ["draw and gather [µs per molecule]", "training step [ms per molecule]"]
-    head += ["memory added: private [MB]", "mapped [MB]", "disk [bytes per molecule]"]
+    head += ["draw and gather [µs per molecule]", "training step [µs per molecule]"]
+    head += ["added private memory [MB]", "added mapped files [MB]"]
+    head += ["disk [bytes per molecule]"]
     lines = []
     for row in json.loads(path.read_text())["rows"]:
-        before, after = row["megabytes_before_opening"], row["megabytes_after_drawing"]
-        numbers = [row["seconds_to_write"], 1e3 * row["seconds_to_open"]]
-        numbers += [row["seconds_for_mean_and_deviation"], row["microseconds_to_draw_and_gather"]]
-        numbers += [row["milliseconds_of_a_step"]]
-        numbers += [after[name] - before[name] for name in ("RssAnon", "RssFile")]
+        seconds = {name: both["processor"] for name, both in row["seconds"].items()}
+        memory = row["resident_private_and_mapped_MB"]
+        added = np.subtract(memory["largest_in_an_epoch"], memory["before_opening"])
+        numbers = [seconds["write"], 1e3 * seconds["open"], seconds["mean_and_deviation"]]
+        numbers += [1e6 * seconds["epoch_without_training"] / row["molecules"]]
+        numbers += [1e3 * row["milliseconds_of_a_step_per_molecule"], *added]
         numbers += [row["bytes_on_disk_per_molecule"]]
         lines.append([f"{row['molecules']:,}", *(f"{number:.3g}" for number in numbers)])
     return markdown(head, lines)
