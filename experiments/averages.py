@@ -2,7 +2,7 @@
 
 python experiments/averages.py [SEEDS]     a minute per run on one core, nine runs by default
 
-Digits within 90 degrees, learned rotation, four copies in training, the loss that of the average.
+Digits turned to any angle, learned rotation, four copies in training, the loss that of the average.
 Written to results/averages.json: the test error with eight copies and the log-loss, which says
 whether the probabilities are to be believed.
 """
@@ -29,7 +29,7 @@ def run(average: str, seed: int) -> dict[str, Any]:
     from molaug.images.tasks import load_task
 
     folder = Path("runs") / "averages" / f"{average}-{seed}"
-    arguments = ["digits", "--degrees", "90", "--preset", "quick", *SIZES, "--symmetry", "learned"]
+    arguments = ["digits", "--degrees", "180", "--preset", "quick", *SIZES, "--symmetry", "learned"]
     arguments += ["--mean-of", average, "--seed", str(seed), "--run-dir", str(folder)]
     if main([*arguments, "--device", "cpu", "--threads", "1"]):
         raise SystemExit(1)
