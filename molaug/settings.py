@@ -36,13 +36,15 @@ class RunConfig(Config):
     """Base of the configurations of `molaug.train`; a subclass names a task.
 
     domain: the package whose `tasks` module makes the task. presets: what the fields left at None
-    become, by preset; a size that is not there is all that there is. subject: fields whose values
+    become, by preset, and usual: what they become where a preset does not say; a size that is not
+    there is all that there is. subject: fields whose values
     come first in the name of a run. decisive: fields on which the sizes of the data depend.
     """
 
     task: ClassVar[str]
     domain: ClassVar[str]
     presets: ClassVar[Mapping[str, Sizes]]
+    usual: ClassVar[Sizes] = {"schedule": "cosine", "precision": "32-true"}
     subject: ClassVar[tuple[str, ...]] = ()
     decisive: ClassVar[tuple[str, ...]] = ()
 
@@ -184,7 +186,6 @@ def resolve(config: R, gpu: bool) -> R:
     name = config.preset
     if name == "auto":
         name = "full" if gpu else "quick"
-    usual = {"schedule": "cosine", "precision": "32-true"}
-    values = {**usual, **config.default_sizes, **config.presets[name]}
+    values = {**config.usual, **config.default_sizes, **config.presets[name]}
     missing = {key: value for key, value in values.items() if getattr(config, key) in (None, ())}
     return replace(config, preset=name, **missing)

@@ -51,6 +51,12 @@ class QM9Config(RunConfig):
     domain = "molecules"
     subject = ("target",)
     decisive = ("split",)
+    usual: ClassVar = {
+        **RunConfig.usual,
+        "schedule": "linear",
+        "partial_charges": 0.0,
+        "symmetry": ("learned", "fixed"),
+    }
     presets: ClassVar = {
         "quick": {
             "train_size": 12_000,
@@ -61,9 +67,6 @@ class QM9Config(RunConfig):
             "channels": 48,
             "layers": 3,
             "rate": 0.01,
-            "schedule": "linear",
-            "partial_charges": 0.0,
-            "symmetry": ("learned", "fixed"),
         },
         "full": {
             "validation_size": 2_000,
@@ -72,9 +75,6 @@ class QM9Config(RunConfig):
             "channels": 256,
             "layers": 8,
             "rate": 0.002,
-            "schedule": "linear",
-            "partial_charges": 0.0,
-            "symmetry": ("learned", "fixed"),
         },
         # For ten minutes on one H100, by the arithmetic of its rates.
         "speedrun": {
@@ -84,7 +84,6 @@ class QM9Config(RunConfig):
             "channels": 256,
             "layers": 8,
             "rate": 0.003,
-            "schedule": "linear",
             "partial_charges": 0.5,
             "precision": "bf16-mixed",
             "symmetry": ("learned",),

@@ -102,11 +102,13 @@ class MoleculeSet:
                 f"molecule {self.index[row]} has {self.sizes[row]} atoms and cannot be padded to "
                 f"{nodes}: give at least {self.sizes[row]} nodes"
             )
-        positions = np.zeros((len(self), nodes, 3), np.float32)
-        charges = np.zeros((len(self), nodes), np.uint8)
-        present = np.arange(nodes) < self.sizes[:, None]
-        positions[present], charges[present] = self.positions, self.charges
-        return positions, charges
+        return self.pad(self.positions, nodes), self.pad(self.charges, nodes)
+
+    def pad(self, values: np.ndarray, nodes: int) -> np.ndarray:
+        """Values (atoms, ...) as (graphs, nodes, ...), then zeros; no molecule may be larger."""
+        padded = np.zeros((len(self), nodes, *values.shape[1:]), values.dtype)
+        padded[np.arange(nodes) < self.sizes[:, None]] = values
+        return padded
 
 
 def load_qm9(

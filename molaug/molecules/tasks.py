@@ -46,10 +46,7 @@ class MoleculeExamples:
         positions, charges = molecules.padded(nodes)
         self.partial: Float[Tensor, "graphs nodes"] | None = None  # Mulliken charges [e]
         if partial:
-            present = np.arange(nodes) < molecules.sizes[:, None]
-            self.partial = torch.zeros(present.shape)
-            self.partial[torch.from_numpy(present)] = torch.tensor(molecules.mulliken)
-            self.partial = self.partial.to(device)
+            self.partial = torch.from_numpy(molecules.pad(molecules.mulliken, nodes)).to(device)
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).double().to(device)

@@ -185,7 +185,8 @@ def test_resolving_fills_in_and_overrides_nothing(settings, gpu):
     before, after = vars(config), vars(resolved)
     changed = {name for name in before if before[name] != after[name]}
     assert all(before[name] is None for name in changed - {"preset"})
-    filled = {"train_size", "validation_size", "test_size", *QM9Config.presets["quick"]}
+    filled = {"train_size", "validation_size", "test_size"}
+    filled |= {*QM9Config.usual, *QM9Config.presets["quick"]}
     assert not any(after[name] is None for name in filled)
     assert resolve(resolved, not gpu) == resolved
 
