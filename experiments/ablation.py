@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from tables import markdown, processor, result, run_command
+from tables import TINY, markdown, mean_and_deviation, processor, result, run_command
 
 from molaug.files import write_json
 from molaug.train import main
@@ -24,10 +24,7 @@ from molaug.train import main
 SIZES = {
     "cpu": ["--preset", "quick", "--threads", "1", "--seeds", "2"],
     "gpu": ["--preset", "full"],
-    "tiny": [
-        *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--seeds", "2"),
-        *("--validation-size", "32", "--test-size", "32", "--channels", "8", "--layers", "1"),
-    ],
+    "tiny": [*TINY, "--seeds", "2"],
 }
 PARTS: dict[str, list[str]] = {  # in words, and the flags
     "the reference": [],
@@ -73,10 +70,9 @@ def table(size: str) -> str:
         errors = [row["test_mae_rotated"] for row in rows]
         same = [row["test_mae_rotated"] - usual[row["seed"]]["test_mae_rotated"] for row in rows]
         flags = f" (`{' '.join(rows[0]['flags'])}`)" if rows[0]["flags"] else ""
-        apart = f" ± {stdev(errors):.1f}" if len(errors) > 1 else ""
         change = "" if part == "the reference" else f"{mean(same):+.1f}"
         change += "" if part == "the reference" or len(same) == 1 else f" ({_list(same)})"
-        line = [part + flags, f"{mean(errors):.1f}{apart}", change]
+        line = [part + flags, mean_and_deviation(errors, 4), change]
         lines.append(line)
     head = ["part", f"test MAE, rotated, {copies} copies [{unit}]", "change (each seed)"]
     about = (

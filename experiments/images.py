@@ -13,10 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from tables import RESULTS, markdown, processor, write_table
+from tables import RESULTS, markdown, mean_and_deviation, processor, write_table
 
 from molaug.files import write_json
 from molaug.images.config import SYMMETRIES
@@ -111,12 +110,6 @@ def keep(found: list[dict[str, Any]]) -> None:
     write_json(RESULT, {"processor": processor(), "runs": [*merged.values()]})
 
 
-def spread(values: list[float], digits: int = 3) -> str:
-    """Mean and, of several seeds, standard deviation."""
-    text = f"{mean(values):.{digits}g}"
-    return f"{text} ± {stdev(values):.2g}" if len(values) > 1 else text
-
-
 def table() -> str:
     """Markdown, one line per task, symmetry and network, over the seeds that are there."""
     from molaug.report import show_width  # loads torch, for which main() sets the scene
@@ -128,7 +121,7 @@ def table() -> str:
     for (name, symmetry, network), runs in cells.items():
         first = runs[0]
         widths = [
-            f"{n} {spread([_degrees(run['widths'][n]) for run in runs])}"
+            f"{n} {mean_and_deviation([_degrees(run['widths'][n]) for run in runs])}"
             f"{_true(first['true_widths'].get(n), w['unit'], show_width)}"
             for n, w in first["widths"].items()
             if symmetry == "learned"
@@ -138,9 +131,11 @@ def table() -> str:
             [
                 f"{name} ({first['metric']}, {first['unit']})",
                 f"{symmetry}, {network} ({len(runs)})",
-                spread(single) if None not in single else "",
-                spread([run["value"] for run in runs]),
-                spread([run["rotated"] for run in runs]) if first["rotated"] is not None else "",
+                mean_and_deviation(single) if None not in single else "",
+                mean_and_deviation([run["value"] for run in runs]),
+                mean_and_deviation([run["rotated"] for run in runs])
+                if first["rotated"] is not None
+                else "",
                 "<br>".join(widths),
             ]
         )

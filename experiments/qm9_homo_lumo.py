@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tables import markdown, processor, result, run_command
+from tables import TINY, markdown, processor, result, run_command
 
 from molaug.files import write_json
 from molaug.train import main
@@ -22,10 +22,7 @@ from molaug.train import main
 SIZES = {
     "cpu": ["--preset", "quick", "--epochs", "8"],
     "gpu": ["--preset", "full", "--seeds", "3"],
-    "tiny": [
-        *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--seeds", "2"),
-        *("--validation-size", "32", "--test-size", "32", "--channels", "8", "--layers", "1"),
-    ],
+    "tiny": [*TINY, "--seeds", "2"],
 }
 GRID = ["--symmetry", "none", "learned", "fixed", "--network", "coordinates", "vectors"]
 HARD_CODED = {"coordinates": "no symmetry", "vectors": "translations"}

@@ -20,10 +20,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
-from tables import RESULTS, markdown, processor, result, run_command
+from tables import RESULTS, TINY, markdown, mean_and_deviation, processor, result, run_command
 
 from molaug.files import write_json
 
@@ -31,11 +30,8 @@ RECIPE = ["--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "lea
 SIZES: dict[str, tuple[int, list[str]]] = {  # seeds, and what the command is asked for
     "gpu": (3, ["--preset", "speedrun"]),
     "cpu": (2, ["--preset", "quick", *RECIPE]),
-    "tiny": (2, [
-        *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--validation-size", "32"),
-        *("--test-size", "32", "--channels", "8", "--layers", "1", *RECIPE),
-    ]),
-}  # fmt: skip
+    "tiny": (2, [*TINY, *RECIPE]),
+}
 
 
 def where(size: str) -> Path:
@@ -88,8 +84,7 @@ def table(size: str) -> str:
     keys = ("seconds_total", "test_mae_canonical", "test_mae_rotated")
     line = [first["device"], f"{first['train_count']:,}, {first['test_count']:,}", str(len(runs))]
     for key in keys:
-        values = [run[key] for run in runs]
-        line.append(f"{mean(values):.4g}" + (f" ± {stdev(values):.2g}" if len(runs) > 1 else ""))
+        line.append(mean_and_deviation([run[key] for run in runs], 4))
     head[-2:] = [f"test MAE, {n}, {first['copies']} copies [{first['unit']}]" for n in head[-2:]]
     return markdown(head, [line])
 

@@ -7,9 +7,14 @@ import os
 import platform
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from statistics import mean, stdev
 
 README = Path(__file__).parents[1] / "README.md"
 RESULTS = Path(__file__).parent / "results"
+TINY = [  # flags of a run that takes seconds
+    *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--validation-size", "32"),
+    *("--test-size", "32", "--channels", "8", "--layers", "1"),
+]
 
 
 def _split(name: str) -> tuple[str, str, str]:
@@ -37,6 +42,12 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """A table, one line each."""
     rows = [head, ["---"] * len(head), *lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def mean_and_deviation(values: Sequence[float], digits: int = 3) -> str:
+    """Of seeds: the mean and, of several, the standard deviation."""
+    text = f"{mean(values):.{digits}g}"
+    return f"{text} ± {stdev(values):.2g}" if len(values) > 1 else text
 
 
 def result(name: str, size: str) -> Path:
