@@ -1,15 +1,17 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from recipes import RECIPE
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.config import QM9Config
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Recipe, Trainer, start_fabric
+from molaug.loop import Trainer, start_fabric
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.auxiliary import AuxiliaryNetwork
 from molaug.molecules.batch import MoleculeBatch
@@ -91,10 +93,7 @@ def test_training_learns_the_charges(tmp_path: Path):
         name="sample", unit="Eh", train=examples, validation=examples, tests={}, model=model,
         loss=absolute_loss, error=absolute_error,
     )  # fmt: skip
-    recipe = Recipe(
-        epochs=6, batch_size=20, rate=0.01, width_rate=1.0, weight_decay=0.0, clip=1.0,
-        averaging=0.9, freeze=0.5, copies=1, seed=0,
-    )  # fmt: skip
+    recipe = replace(RECIPE, epochs=6, batch_size=20, width_rate=1.0, weight_decay=0.0, freeze=0.5)
 
     def missed() -> float:
         batch, _ = examples.gather(torch.arange(60))

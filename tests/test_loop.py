@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from recipes import RECIPE
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
@@ -31,19 +32,6 @@ from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import ScaleFree
 from molaug.task import Task, absolute_error, absolute_loss
-
-RECIPE = Recipe(
-    epochs=3,
-    batch_size=16,
-    rate=0.01,
-    width_rate=0.12,
-    weight_decay=0.01,
-    clip=1.0,
-    averaging=0.9,
-    freeze=0.2,
-    copies=1,
-    seed=3,
-)
 
 
 def build_task(bad_row: int | None = None) -> Task:

@@ -10,12 +10,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from recipes import RECIPE
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Interrupted, Recipe, Trainer, start_fabric
+from molaug.loop import Interrupted, Trainer, start_fabric
 from molaug.molecules import shards
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
@@ -192,20 +193,6 @@ def test_a_part_that_does_not_fit_is_refused(tmp_path, bad, message):
         write_shards(tmp_path, [])
 
 
-RECIPE = Recipe(
-    epochs=2,
-    batch_size=16,
-    rate=0.01,
-    width_rate=0.12,
-    weight_decay=0.01,
-    clip=1.0,
-    averaging=0.9,
-    freeze=0.2,
-    copies=1,
-    seed=3,
-)
-
-
 def train(folder, run, stop=0):
     """The weights after a run on the shards; stop: a signal arrives after so many steps."""
     examples = ShardedExamples(folder)
@@ -231,7 +218,7 @@ def train(folder, run, stop=0):
 
     gather = examples.gather
     examples.gather = lambda rows: seen.append(rows) or gather(rows)
-    trainer = Trainer(task, ScaleFree(), RECIPE, run, start_fabric("cpu"))
+    trainer = Trainer(task, ScaleFree(), replace(RECIPE, epochs=2), run, start_fabric("cpu"))
     trainer.fit(interrupt)
     return task.model.state_dict(), seen
 
