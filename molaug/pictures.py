@@ -129,8 +129,9 @@ def scatter_chart(title: str, x: Axis, y: Axis, points: Sequence[tuple[float, fl
 def point_chart(
     title: str, x: Axis, y: Axis, groups: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> str:
-    """An SVG document with a labelled dot per point, a colour per group, and a legend below."""
-    parts = [_axes(x, y)]
+    """An SVG document with a labelled dot per point, a colour per group, and a legend below. A label
+    that would lie on an earlier one goes below its dot."""
+    parts, above = [_axes(x, y)], list[tuple[float, float]]()
     for number, points in enumerate(groups.values()):
         for name, point in points.items():
             left, height = _place(x, y, *point)
@@ -139,10 +140,14 @@ def point_chart(
             )
             beyond = left > WIDTH / 2  # where a text to the right would leave the picture
             place = left + (-8 if beyond else 8)
-            label = text(place, height - 5, name, anchor="end" if beyond else "start", size=11)
+            crowded = any(abs(left - a) < 90 and abs(height - b) < 13 for a, b in above)
+            line = height + (14 if crowded else -5)
+            label = text(place, line, name, anchor="end" if beyond else "start", size=11)
             parts.append(dot + label)
+            above += [] if crowded else [(left, height)]
     rows = math.ceil(len(groups) / _columns(list(groups)))
-    return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + _legend(list(groups)))
+    legend = _legend(list(groups), solid=True)
+    return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + legend)
 
 
 def _place(x: Axis, y: Axis, value: float, height: float) -> tuple[float, float]:
@@ -177,13 +182,13 @@ def _columns(names: Sequence[str]) -> int:
     return 2 if max(map(len, names)) <= 20 else 1
 
 
-def _legend(names: Sequence[str]) -> str:
-    """Below the axes."""
+def _legend(names: Sequence[str], *, solid: bool = False) -> str:
+    """Below the axes; solid: where it is colours alone that tell series apart."""
     parts, columns = [], _columns(names)
     for number, name in enumerate(names):
         x = 12 + (WIDTH - 20) / 2 * (number % columns)
         y = PLOT + LEGEND_ROW * (number // columns) + 4
-        style = f"{stroke(number, 3)}{dashes(number)}"
+        style = stroke(number, 3) + ("" if solid else dashes(number))
         line = f'<line {style} x1="{x}" x2="{x + 22}" y1="{y}" y2="{y}"/>'
         parts.append(line + text(x + 28, y + 4, name))
     return "".join(parts)

@@ -143,3 +143,10 @@ def test_a_dot_per_point_with_its_name_beside_it_and_within_the_picture():
     assert {"a", "b<", "c", "ours", "others"} <= set(texts)
     assert texts["b<"].get("text-anchor") == "end"
     assert texts["a"].get("text-anchor") == "start"
+
+
+def test_names_of_dots_that_are_near_each_other_do_not_lie_on_each_other():
+    x, y = even_axis("x", 0, 10, start=0), even_axis("y", 0, 4, start=0)
+    root = ElementTree.fromstring(point_chart("t", x, y, {"g": {"a": (1, 2), "b": (1.1, 1.9)}}))
+    heights = {text.text: float(text.get("y")) for text in root.iter(f"{SVG}text")}
+    assert heights["b"] - heights["a"] > 13
