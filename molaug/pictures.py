@@ -129,8 +129,8 @@ def scatter_chart(title: str, x: Axis, y: Axis, points: Sequence[tuple[float, fl
 def point_chart(
     title: str, x: Axis, y: Axis, groups: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> str:
-    """An SVG document with a labelled dot per point, a colour per group, and a legend below. A label
-    that would lie on an earlier one goes below its dot."""
+    """An SVG document with a labelled dot per point, a colour per group, and a legend below. A
+    label that would lie on an earlier one goes below its dot."""
     parts, above = [_axes(x, y)], list[tuple[float, float]]()
     for number, points in enumerate(groups.values()):
         for name, point in points.items():
