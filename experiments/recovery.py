@@ -33,8 +33,9 @@ from torch import Tensor
 from molaug import loop
 from molaug.averaging import AveragedModel
 from molaug.compat import build_compat
+from molaug.costs import NEAR, measure_costs
 from molaug.distributions import Distribution, LearnedUniform
-from molaug.evaluate import REACHES, mean_error, measure_costs
+from molaug.evaluate import mean_error
 from molaug.files import write_json
 from molaug.loop import Trainer, start_fabric
 from molaug.objectives import NormReward, Objective, ScaleFree, SquaredReward
@@ -55,12 +56,12 @@ class Setting:
     freeze: float = RECIPE.freeze
     compat: bool = False
     start_wrong: bool = False
-    reaches: tuple[float, ...] = REACHES
+    near: float = NEAR
 
 
 SETTINGS = {
     "default": Setting(),
-    "whole_range": Setting(reaches=(1.0,)),
+    "whole_range": Setting(near=1.0),
     "wrong_start": Setting(start_wrong=True),
     "no_probing": Setting(probing=0.0),
     "no_costs": Setting(ScaleFree(weight=0.05, strictness=0.0)),
@@ -85,7 +86,7 @@ def run(name: str, setting_name: str, seed: int) -> dict[str, Any]:
     known, setting = TASKS[name], SETTINGS[setting_name]
     task, recipe = known.build(build_law(known, setting), seed)
     recipe = replace(recipe, probing=setting.probing, freeze=setting.freeze)
-    loop.measure_costs = partial(measure_costs, reaches=setting.reaches)
+    loop.measure_costs = partial(measure_costs, near=setting.near)
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         trainer = Trainer(task, setting.objective, recipe, Path(folder), start_fabric("cpu"))

@@ -16,7 +16,7 @@ _MODULES = {
     "distributions": ("Distribution", "Identity", "Uniform", "Haar", "LearnedUniform"),
     "augmentation": ("Augmentation",),
     "averaging": ("AveragedModel", "Scaling"),
-    "evaluate": ("measure_costs",),
+    "costs": ("measure_costs",),
     "attach": ("learn_widths",),
     "objectives": ("Objective", "ScaleFree", "NormReward", "SquaredReward"),
     "config": ("CONFIGS", "QM9Config"),

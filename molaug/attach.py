@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from .augmentation import Augmentation
 from .averaging import AveragedModel, Scaling
+from .costs import MEASURED, measure_costs
 from .distributions import LearnedUniform
-from .evaluate import MEASURED, measure_costs
 from .groups import SE2, SE3
 from .images.action import ImageAction
 from .images.batch import ImageBatch

@@ -17,6 +17,17 @@ from torch import Tensor, nn
 
 from .groups import SO3, Group
 
+STRICTNESS = 12.0
+PROBED = 0.1  # of its share of the probes is left to a generator whatever it costs
+
+
+def survival(
+    costs: Float[Tensor, "some"], least: float, strictness: float = STRICTNESS
+) -> Float[Tensor, "some"]:
+    """exp(-strictness c), from `least` to 1: how far to go on believing in a generator of cost c,
+    the share of what the network has learned that is lost by its moves."""
+    return (-strictness * costs).exp().clamp(least, 1.0)
+
 
 class Distribution(nn.Module, ABC):
     """A law over the coefficients of `group`; subclasses are final."""
@@ -27,7 +38,7 @@ class Distribution(nn.Module, ABC):
         caps = torch.tensor([member.cap for member in group.members])
         self.register_buffer("caps", caps, persistent=False)
         self.caps: Tensor
-        # What a training loop knows of each generator: see `evaluate.measure_costs`.
+        # What a training loop knows of each generator: see `costs.measure_costs`.
         self.register_buffer("costs", torch.zeros_like(caps))
         self.costs: Tensor
         # Tensors, so that they can change from step to step within a captured graph.
@@ -181,7 +192,8 @@ class LearnedUniform(Distribution):
     While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
     ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
     that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
-    before it is.
+    before it is. Generators whose moves turn out to cost much are probed less, down to `PROBED`:
+    their probes teach the network nothing that it will need.
 
     directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
     turning, from the generators, within the three rotations and within the three translations. It
@@ -291,8 +303,9 @@ class LearnedUniform(Distribution):
 
     def _with_probes(self, moved: Tensor) -> Tensor:
         """Some draws with one coefficient from its whole range."""
-        chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]; up to `probing` it is a probe,
-        which = (chance / self.probing.clamp_min(1e-9) * len(self.chosen)).floor()  # and of which
+        chances = self.probing / len(self.chosen) * survival(self.learned_costs, PROBED)
+        chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
+        which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * (2 * torch.rand_like(moved) - 1)
         return torch.where(which == self.rank, whole, moved)
 

@@ -15,10 +15,6 @@ from .distributions import Distribution, Haar
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
-GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
-GROWTH = 1.25  # a width is asked about this much beyond itself
-REACHES = (1 / 8, 1 / 4, 1 / 2, 1.0)  # shares of the natural range at which costs are measured
-MEASURED = 192  # training examples from which the costs of generators are measured
 EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's caches
 
 
@@ -170,54 +166,6 @@ def orbit_elements(
     G is the generator of that name, or the learned direction that takes its place."""
     direction = law.directions[law.group.names.index(generator)].double()
     return law.group.exact.exp(values.to(direction)[:, None] * direction).float()
-
-
-@torch.no_grad()
-def measure_costs(
-    model: AveragedModel,
-    batch: Any,
-    target: Tensor,
-    loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
-    reaches: Sequence[float] = REACHES,
-) -> Float[Tensor, "algebra"]:
-    """The cost of every generator, kept in `model.augmentation.distribution.costs`.
-
-    The share of what the network has learned that is lost when example k is moved by r u_k of the
-    natural range of one generator, the u_k spread evenly over [-1, 1], carried on to the whole
-    range as a parabola:
-
-        c(r) = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved),
-        c = min over r of c(r) / r^2,
-
-    over the whole range, r = 1, and shares of it that leave room for the width to grow. Near 0 for
-    a symmetry, be its width still small, near 1 where a move destroys the prediction. A smooth cost
-    is the same for all r; a symmetry that ends somewhere costs nothing up to there, and all of its
-    cost beyond, so that its width opens as far as it holds.
-    target: in physical units. A function of its arguments alone, without random draws.
-    """
-    law, action = model.augmentation.distribution, model.augmentation.action
-    count, standard = len(batch), model.scaling.to_standard(target)
-    spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
-
-    def rate(output: Tensor) -> Tensor:
-        return loss(model.reduction(output[None]), standard)
-
-    def loss_of(moved: Any, elements: Tensor) -> Tensor:
-        return rate(action.act_on_output(elements, model.network(moved)))
-
-    still = law.group.exp(law.caps.new_zeros(count, len(law.caps)))
-    unmoved = loss_of(batch, still)
-    mean = rate(torch.zeros_like(model.network(batch)))
-    learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
-    directions = law.caps[:, None] * law.directions
-    for i, share in enumerate((law.widths / law.caps).tolist()):
-        found = []
-        for reach in sorted({min(max(GROWTH * share, reach), 1.0) for reach in reaches}):
-            elements = law.group.exp(reach * spread[:, None] * directions[i])
-            lost = (loss_of(action.act(elements, batch), elements) - unmoved) / learned
-            found.append(lost / reach**2)
-        law.costs[i] = torch.stack(found).amin()
-    return law.costs
 
 
 def error_along_orbit(

@@ -32,8 +32,9 @@ from torch import Tensor, nn
 from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
+from .costs import MEASURED, measure_costs
 from .distributions import Distribution
-from .evaluate import MEASURED, mean_error, measure_costs
+from .evaluate import mean_error
 from .files import write_bytes
 from .heap import keep_freed_memory
 from .muon import Muon
@@ -46,7 +47,7 @@ class Recipe:
     """How to train. `rate` is per step at its peak; `freeze` and `warmup` are shares of a run.
 
     width_rate: learning rate of the logarithm of a width, summed over the steps of a run, so that
-    widths move as far in a short run as in a long one.
+    widths move as far in a short run as in a long one; they move in every `stride`-th step.
     probing: share of the training copies that probe the whole range of one generator
     (`LearnedUniform`) at the start; it falls to zero.
     """
@@ -115,7 +116,7 @@ def build_optimizers(
         {"params": parts["rest"], "lr": rate, "weight_decay": decay, "role": "network"},
         {
             "params": parts["widths"],
-            "lr": recipe.width_rate / steps,
+            "lr": recipe.width_rate * stride(steps) / steps,
             "weight_decay": 0.0,
             "role": "widths",
         },
@@ -145,6 +146,12 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
         fall = min(1.0, (1 - min(done, 1.0)) / (1 - FLAT))
     free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)
     return {"network": max(warm, 1e-3) * fall, "widths": free}
+
+
+def stride(steps: int) -> int:
+    """Widths move in every so many steps of a run: they are few and the same for all examples, and
+    the way back to them through the geometry costs a tenth of a step."""
+    return min(8, max(1, steps // 300))
 
 
 FLAT = 0.4  # the share of a run after which a linear schedule falls
@@ -276,8 +283,9 @@ class Trainer:
         their loss, still on the device."""
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
-        # While widths are frozen nobody needs the gradient of the geometry, a tenth of a step.
-        self.law.requires_grad_(step / self.total >= recipe.freeze)
+        # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
+        free = step / self.total >= recipe.freeze
+        self.law.requires_grad_(free and step % stride(self.total) == 0)
         self._measure_costs(step)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
         loss, auxiliary = self._share_loss(rows)
@@ -329,12 +337,13 @@ class Trainer:
 
     def _measure_costs(self, step: int) -> None:
         """Now and then, once widths are free: what each of them would cost if it were open."""
-        since = step - math.ceil(self.recipe.freeze * self.total)
-        if since < 0 or since % max(1, self.total // MEASUREMENTS) or not len(self.law.learned):
+        since, every = step - math.ceil(self.recipe.freeze * self.total), self.total // MEASUREMENTS
+        if since < 0 or since % max(1, every) or not len(self.law.learned):
             return
-        # What fits into memory in training fits here: four batches without gradients.
-        count = min(MEASURED, 4 * self.recipe.batch_size, len(self.task.train))
-        batch, target = self.task.train.gather(torch.arange(count))
+        # Others each time, so that chance evens out; what fits into memory in training fits here.
+        count = min(MEASURED, 8 * self.recipe.batch_size, len(self.task.train))
+        rows = since // max(1, every) * count + torch.arange(count)
+        batch, target = self.task.train.gather(rows % len(self.task.train))
         measure_costs(self.averaged, batch, target, self.task.loss)
         self.law.costs.copy_(self.averaged.augmentation.distribution.costs)
 

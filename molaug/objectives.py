@@ -13,7 +13,7 @@ from typing import final
 from jaxtyping import Float
 from torch import Tensor
 
-from .distributions import Distribution
+from .distributions import STRICTNESS, Distribution, survival
 
 
 class Objective(ABC):
@@ -37,19 +37,19 @@ class ScaleFree(Objective):
     width.
 
     c_i is the share of what the network has learned that is lost when inputs are moved over the
-    whole natural range of generator i (`evaluate.measure_costs`; zero until measured). Where the
+    whole natural range of generator i (`costs.measure_costs`; zero until measured). Where the
     prediction survives, as for a true symmetry even while its width is small, the reward is full
     and the width opens; where it does not, lambda_i falls to no less than `least` of itself, and
     the width shuts as far as the loss asks.
     """
 
     weight: float = 0.3
-    strictness: float = 12.0
+    strictness: float = STRICTNESS
     least: float = 0.01
 
     def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
-        survives = (-self.strictness * distribution.learned_costs).exp().clamp(self.least, 1.0)
-        reward = (survives * distribution.learned.log()).sum()
+        share = survival(distribution.learned_costs, self.least, self.strictness)
+        reward = (share * distribution.learned.log()).sum()
         return loss - self.weight * loss.detach() * reward
 
 

@@ -168,6 +168,16 @@ def test_probes_visit_the_whole_range_of_one_learned_generator_while_training():
     assert (law.eval().rsample(1, 2000)[0].abs() <= law.widths).all()
 
 
+def test_generators_that_cost_much_are_probed_less_but_never_forgotten():
+    law = LearnedUniform(SE3(), 0.01, generators=["rx", "ty"])
+    law.probing.fill_(0.5)
+    law.costs.copy_(torch.tensor([0.9, 0.9, 0.9, 0.9, 0.0, 0.9]))
+    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float().mean(0)
+    assert outside[4] == pytest.approx(0.25 * 0.99, rel=0.1)
+    assert outside[0] == pytest.approx(0.025 * 0.99, rel=0.3)
+    assert outside[[1, 2, 3, 5]].sum() == 0
+
+
 def test_without_probing_training_draws_are_those_of_the_law():
     law = LearnedUniform(SE3(), 0.3)
     torch.manual_seed(0)

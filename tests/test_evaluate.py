@@ -18,7 +18,6 @@ from molaug.evaluate import (
     mean_error,
     mean_rotation,
     measure,
-    measure_costs,
     measure_curves,
     predictions_and_targets,
     turn_at_random,
@@ -26,7 +25,6 @@ from molaug.evaluate import (
 )
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
-from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples
@@ -176,27 +174,6 @@ def test_predictions_keep_company_with_their_targets():
     assert torch.equal(errors(task.model, task, task.train, most=9), expected)
 
 
-def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_not():
-    """The true value is the height of the first atom: moving up and turning about x destroy it."""
-    molecules = load_sample().take(np.arange(60))
-    heights = molecules.positions[molecules.offsets[:-1], 2].astype(np.float64)
-    examples = MoleculeExamples(molecules, heights)
-    action = MoleculeAction()
-    law = LearnedUniform(SE3())
-
-    class Height(torch.nn.Module):
-        def forward(self, batch):
-            return batch.positions[:, 0, 2]
-
-    model = AveragedModel(Height(), Augmentation(law, action))
-    costs = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss)
-    assert costs is law.costs
-    assert (costs[[2, 3, 4]].abs() < 1e-5).all()  # rz, tx, ty
-    assert (costs[[0, 1, 5]] > 0.5).all()
-    again = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss).clone()
-    assert torch.equal(costs, again)
-
-
 def test_the_mean_rotation_tells_uniform_rotations_from_none():
     open_law = LearnedUniform(SE3(), [0.999999] * 3 + [0.1] * 3).eval()
     assert mean_rotation(open_law) < 0.05
@@ -205,29 +182,3 @@ def test_the_mean_rotation_tells_uniform_rotations_from_none():
     half = mean_rotation(LearnedUniform(SE3(), 0.5).eval())
     assert half is not None
     assert 0.05 < half < 0.95
-
-
-class Window(torch.nn.Module):
-    """The height of the first atom, of which nothing is left beyond `edge` Angstrom from zero."""
-
-    def __init__(self, edge: float) -> None:
-        super().__init__()
-        self.edge = edge
-
-    def forward(self, batch):
-        height = batch.positions[:, 0, 2]
-        return 1.0 * (height.abs() < self.edge)
-
-
-def test_a_symmetry_that_ends_somewhere_costs_nothing_until_the_width_is_there():
-    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
-    up = SE3().names.index("tz")
-
-    def cost(share: float) -> float:
-        law = LearnedUniform(SE3(), share)
-        model = AveragedModel(Window(0.4 * 5.0), Augmentation(law, MoleculeAction()))
-        return float(measure_costs(model, atoms, torch.ones(128), absolute_loss)[up])
-
-    assert cost(0.1) == cost(0.3) == 0
-    assert cost(0.4) > 0.5
-    assert cost(0.9) == pytest.approx(0.6, abs=0.02)  # of the range lies beyond the edge

@@ -11,6 +11,7 @@ import pytest
 import torch
 from recipes import RECIPE
 
+from molaug import loop
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
@@ -25,6 +26,7 @@ from molaug.loop import (
     schedule,
     split_parameters,
     start_fabric,
+    stride,
 )
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
@@ -195,6 +197,48 @@ def test_probing_falls_to_nothing_and_the_averaged_model_never_probes(tmp_path):
     assert seen == sorted(seen, reverse=True)
     assert 0 < seen[-1] < 0.1 * seen[0]
     assert not run.averaged.augmentation.distribution.training
+
+
+def test_widths_move_in_some_steps_of_a_long_run_as_far_as_in_all_of_a_short_one():
+    assert [stride(steps) for steps in (1, 299, 600, 2400, 10**6)] == [1, 1, 2, 8, 8]
+    model = build_task().model
+    for steps in (100, 2400):
+        (widths,) = (
+            group
+            for optimizer in build_optimizers(model, RECIPE, steps)
+            for group in optimizer.param_groups
+            if group["role"] == "widths"
+        )
+        moves = steps / stride(steps)
+        assert widths["peak"] * moves == pytest.approx(RECIPE.width_rate)
+
+
+def test_only_steps_that_move_widths_go_back_to_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "stride", lambda steps: 3)
+    run, seen = trainer(tmp_path), []
+    moved = run.law.parameter.detach().clone()
+
+    def note(now, total):
+        seen.append((now.step - 1, not torch.equal(run.law.parameter, moved)))
+        moved.copy_(run.law.parameter.detach())
+
+    run.fit(note)
+    free = math.ceil(RECIPE.freeze * run.total)
+    assert [has_moved for _, has_moved in seen] == [
+        step >= free and step % 3 == 0 for step, _ in seen
+    ]
+    assert any(has_moved for _, has_moved in seen)
+
+
+def test_costs_are_measured_on_other_examples_each_time(tmp_path, monkeypatch):
+    run, asked = trainer(tmp_path), []
+    monkeypatch.setattr(
+        loop, "measure_costs", lambda model, batch, target, loss: asked.append(target.clone())
+    )
+    monkeypatch.setattr(loop, "MEASURED", 5)
+    run.fit()
+    assert len(asked) > 2
+    assert len({tuple(target.tolist()) for target in asked[:2]}) == 2
 
 
 def test_average_of_constant_weights_is_the_constant():

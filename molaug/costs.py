@@ -1,0 +1,91 @@
+"""What it would cost to open a width, seen from the network as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from .averaging import AveragedModel
+
+GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
+MEASURED = 384  # training examples from which the costs of generators are measured
+NEAR = 1 / 8  # share of a range within which a symmetry may end and still be looked for,
+GROWTH = 1.25  # or this much beyond the width, if that is further
+FLAT, SMOOTH = 0.5, 1.0  # ratios of bends: from a symmetry that ends, and from a smooth cost
+PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
+
+
+@torch.no_grad()
+def measure_costs(
+    model: AveragedModel,
+    batch: Any,
+    target: Tensor,
+    loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
+    near: float = NEAR,
+) -> Float[Tensor, "algebra"]:
+    """The cost of every generator, kept in `model.augmentation.distribution.costs`.
+
+    The share of what the network has learned that is lost when example k is moved by u_k of the
+    natural range of one generator, the u_k spread evenly over [-1, 1]:
+
+        c = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved).
+
+    Near 0 for a symmetry, be its width still small, near 1 where a move destroys the prediction.
+
+    A symmetry that ends within the range has a high cost too, and a low one up to its end. Whether
+    the end is still ahead is seen from how much moves over a share r of the range bend the loss,
+
+        b(r) = [loss(f(gx)) - loss(f(x)) - <loss'(f(x)), f(gx) - f(x)>] / r^2,
+
+    which for a convex loss is never negative and has far less noise than a difference of losses.
+    For a smooth cost b(r) is b(1) or more; where b(r) is below half of it, r a little beyond the
+    width, the cost is at most `PARTIAL`, and in between it is interpolated.
+
+    target: in physical units. near: the least r. Any loss that is differentiable in the prediction
+    will do. A function of its arguments alone, without random draws.
+    """
+    law, action = model.augmentation.distribution, model.augmentation.action
+    count, standard = len(batch), model.scaling.to_standard(target)
+    spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
+
+    def rate(output: Tensor) -> Tensor:
+        return loss(model.reduction(output[None]), standard)
+
+    def output_of(elements: Tensor) -> Tensor:
+        return action.act_on_output(elements, model.network(action.act(elements, batch)))
+
+    still = output_of(law.group.exp(law.caps.new_zeros(count, len(law.caps))))
+    unmoved, slope = _value_and_slope(rate, still)
+    mean = rate(torch.zeros_like(still))
+    learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
+
+    def lost_and_bend(reach: float, direction: Tensor) -> tuple[Tensor, Tensor]:
+        output = output_of(law.group.exp(reach * spread[:, None] * direction))
+        lost, change = rate(output) - unmoved, output - still
+        change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
+        return lost / learned, (lost - (slope * change).sum()) / reach**2
+
+    shares = (law.widths / law.caps).tolist()
+    for i, direction in enumerate(law.caps[:, None] * law.directions):
+        cost, whole = lost_and_bend(1.0, direction)
+        reach = max(GROWTH * shares[i], near)
+        if reach < 1 and float(cost) > PARTIAL:
+            ratio = lost_and_bend(reach, direction)[1] / whole.clamp_min(1e-9)
+            ends = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
+            cost = cost - ends * (cost - PARTIAL).clamp_min(0)
+        law.costs[i] = cost
+    return law.costs
+
+
+def _value_and_slope(
+    function: Callable[[Tensor], Float[Tensor, ""]], point: Tensor
+) -> tuple[Tensor, Tensor]:
+    """A function and its gradient there."""
+    point = point.detach().requires_grad_()
+    with torch.enable_grad():
+        value = function(point)
+    return value.detach(), torch.autograd.grad(value, point)[0]

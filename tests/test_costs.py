@@ -1,0 +1,94 @@
+"""Costs of networks whose symmetries are known exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.costs import PARTIAL, measure_costs
+from molaug.distributions import LearnedUniform
+from molaug.groups import SE3
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.batch import MoleculeBatch
+from molaug.molecules.data import load_sample
+from molaug.molecules.tasks import MoleculeExamples
+from molaug.task import absolute_loss
+
+UP = SE3().names.index("tz")
+
+
+def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_not():
+    """The true value is the height of the first atom: moving up and turning about x destroy it."""
+    molecules = load_sample().take(np.arange(60))
+    heights = molecules.positions[molecules.offsets[:-1], 2].astype(np.float64)
+    examples = MoleculeExamples(molecules, heights)
+    action = MoleculeAction()
+    law = LearnedUniform(SE3())
+
+    class Height(torch.nn.Module):
+        def forward(self, batch):
+            return batch.positions[:, 0, 2]
+
+    model = AveragedModel(Height(), Augmentation(law, action))
+    costs = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss)
+    assert costs is law.costs
+    assert (costs[[2, 3, 4]].abs() < 1e-5).all()  # rz, tx, ty
+    assert (costs[[0, 1, 5]] > 0.5).all()
+    again = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss).clone()
+    assert torch.equal(costs, again)
+
+
+class Window(torch.nn.Module):
+    """The height of the first atom, of which nothing is left beyond `edge` Angstrom from zero."""
+
+    def __init__(self, edge: float) -> None:
+        super().__init__()
+        self.edge = edge
+
+    def forward(self, batch):
+        height = batch.positions[:, 0, 2]
+        return 1.0 * (height.abs() < self.edge)
+
+
+def cost_of_moving_up(network, target: float, share: float) -> float:
+    """Of 128 atoms at the origin, with a width of that share of 5 Angstrom."""
+    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
+    model = AveragedModel(network, Augmentation(LearnedUniform(SE3(), share), MoleculeAction()))
+    return float(measure_costs(model, atoms, torch.full((128,), target), absolute_loss)[UP])
+
+
+def test_a_symmetry_that_ends_somewhere_costs_little_until_the_width_is_there():
+    window = Window(0.4 * 5.0)
+    assert cost_of_moving_up(window, 1.0, 0.1) == pytest.approx(PARTIAL)
+    assert cost_of_moving_up(window, 1.0, 0.3) == pytest.approx(PARTIAL)
+    beyond = pytest.approx(0.6, abs=0.02)  # of the range lies beyond the edge
+    assert cost_of_moving_up(window, 1.0, 0.4) == beyond
+    assert cost_of_moving_up(window, 1.0, 0.9) == beyond
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_a_smooth_cost_is_no_less_for_a_small_width(share):
+    """The prediction is 1 where it should be, and falls by the square of the height."""
+
+    class Hill(torch.nn.Module):
+        def forward(self, batch):
+            return 1 - batch.positions[:, 0, 2].square() / 25
+
+    third = pytest.approx(1 / 3, rel=0.02)  # the mean of u^2 over [-1, 1]
+    assert cost_of_moving_up(Hill(), 1.0, share) == third
+
+
+def test_changes_that_raise_some_losses_as_much_as_they_lower_others_bend_nothing():
+    """Residuals of both signs, and a change small beside them: what is left to chance by a
+    difference of losses is left out, and the bend is exactly zero up to where residuals end."""
+
+    class Tilt(torch.nn.Module):
+        def forward(self, batch):
+            signs = 1 - 2 * (torch.arange(len(batch)) // 2 % 2)
+            return 2.0 + 0.5 * signs + 2 * batch.positions[:, 0, 2].abs() / 5
+
+    # Half of the residuals are 0.5 and half -0.5; moves change predictions by up to 2.
+    assert cost_of_moving_up(Tilt(), 2.0, 0.1) == pytest.approx(PARTIAL)
