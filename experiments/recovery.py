@@ -17,7 +17,6 @@ import json
 import math
 import time
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -33,7 +32,7 @@ from torch import Tensor
 from molaug import loop
 from molaug.averaging import AveragedModel
 from molaug.compat import build_compat
-from molaug.costs import NEAR, measure_costs
+from molaug.costs import NEAR
 from molaug.distributions import Distribution, LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.files import write_json
@@ -86,7 +85,7 @@ def run(name: str, setting_name: str, seed: int) -> dict[str, Any]:
     known, setting = TASKS[name], SETTINGS[setting_name]
     task, recipe = known.build(build_law(known, setting), seed)
     recipe = replace(recipe, probing=setting.probing, freeze=setting.freeze)
-    loop.measure_costs = partial(measure_costs, near=setting.near)
+    loop.NEAR = setting.near
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         trainer = Trainer(task, setting.objective, recipe, Path(folder), start_fabric("cpu"))

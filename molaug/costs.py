@@ -14,9 +14,9 @@ from .averaging import AveragedModel
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
 MEASURED = 384  # training examples from which the costs of generators are measured
 NEAR = 1 / 8  # share of a range within which a symmetry may end and still be looked for,
-GROWTH = 1.25  # or this much beyond the width, if that is further
-FLAT, SMOOTH = 0.5, 1.0  # ratios of bends: from a symmetry that ends, and from a smooth cost
-PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
+GROWTH = 1.5  # or this much beyond the width, if that is further
+FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
+PARTIAL = 0.12  # the cost of a symmetry that ends somewhere, while the width has not come there
 
 
 @torch.no_grad()
@@ -42,11 +42,12 @@ def measure_costs(
         b(r) = [loss(f(gx)) - loss(f(x)) - <loss'(f(x)), f(gx) - f(x)>] / r^2,
 
     which for a convex loss is never negative and has far less noise than a difference of losses.
-    For a smooth cost b(r) is b(1) or more; where b(r) is below half of it, r a little beyond the
+    For a smooth cost b(r) is b(1) or more. Where b(r) is below half of it, r a little beyond the
     width, the cost is at most `PARTIAL`, and in between it is interpolated.
 
-    target: in physical units. near: the least r. Any loss that is differentiable in the prediction
-    will do. A function of its arguments alone, without random draws.
+    target: in physical units. near: the least r; 1 to leave out symmetries that end, as one must
+    while the generator is probed much: probes show the network every answer at every move, and
+    what it knew to be flat no longer is. A function of its arguments alone, without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     count, standard = len(batch), model.scaling.to_standard(target)

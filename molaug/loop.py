@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
-from .costs import MEASURED, measure_costs
+from .costs import MEASURED, NEAR, measure_costs
 from .distributions import Distribution
 from .evaluate import mean_error
 from .files import write_bytes
@@ -151,12 +151,13 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
 def stride(steps: int) -> int:
     """Widths move in every so many steps of a run: they are few and the same for all examples, and
     the way back to them through the geometry costs a tenth of a step."""
-    return min(8, max(1, steps // 300))
+    return min(4, max(1, steps // 300))
 
 
 FLAT = 0.4  # the share of a run after which a linear schedule falls
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 MEASUREMENTS = 24  # of the costs of generators, in a run
+SETTLING = 4  # of them, until the network has forgotten probes that are no longer made
 
 
 @torch.no_grad()
@@ -337,14 +338,15 @@ class Trainer:
 
     def _measure_costs(self, step: int) -> None:
         """Now and then, once widths are free: what each of them would cost if it were open."""
-        since, every = step - math.ceil(self.recipe.freeze * self.total), self.total // MEASUREMENTS
-        if since < 0 or since % max(1, every) or not len(self.law.learned):
+        every = max(1, self.total // MEASUREMENTS)
+        since = step - math.ceil(self.recipe.freeze * self.total)
+        if since < 0 or since % every or not len(self.law.learned):
             return
         # Others each time, so that chance evens out; what fits into memory in training fits here.
         count = min(MEASURED, 8 * self.recipe.batch_size, len(self.task.train))
-        rows = since // max(1, every) * count + torch.arange(count)
-        batch, target = self.task.train.gather(rows % len(self.task.train))
-        measure_costs(self.averaged, batch, target, self.task.loss)
+        rows = (since // every * count + torch.arange(count)) % len(self.task.train)
+        near = NEAR if since // every >= SETTLING else 1.0
+        measure_costs(self.averaged, *self.task.train.gather(rows), self.task.loss, near)
         self.law.costs.copy_(self.averaged.augmentation.distribution.costs)
 
     def _set_rates(self, done: float) -> None:

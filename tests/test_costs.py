@@ -63,7 +63,7 @@ def cost_of_moving_up(network, target: float, share: float) -> float:
 def test_a_symmetry_that_ends_somewhere_costs_little_until_the_width_is_there():
     window = Window(0.4 * 5.0)
     assert cost_of_moving_up(window, 1.0, 0.1) == pytest.approx(PARTIAL)
-    assert cost_of_moving_up(window, 1.0, 0.3) == pytest.approx(PARTIAL)
+    assert cost_of_moving_up(window, 1.0, 0.2) == pytest.approx(PARTIAL)
     beyond = pytest.approx(0.6, abs=0.02)  # of the range lies beyond the edge
     assert cost_of_moving_up(window, 1.0, 0.4) == beyond
     assert cost_of_moving_up(window, 1.0, 0.9) == beyond

@@ -200,7 +200,7 @@ def test_probing_falls_to_nothing_and_the_averaged_model_never_probes(tmp_path):
 
 
 def test_widths_move_in_some_steps_of_a_long_run_as_far_as_in_all_of_a_short_one():
-    assert [stride(steps) for steps in (1, 299, 600, 2400, 10**6)] == [1, 1, 2, 8, 8]
+    assert [stride(steps) for steps in (1, 299, 600, 2400, 10**6)] == [1, 1, 2, 4, 4]
     model = build_task().model
     for steps in (100, 2400):
         (widths,) = (
@@ -230,15 +230,21 @@ def test_only_steps_that_move_widths_go_back_to_them(tmp_path, monkeypatch):
     assert any(has_moved for _, has_moved in seen)
 
 
-def test_costs_are_measured_on_other_examples_each_time(tmp_path, monkeypatch):
-    run, asked = trainer(tmp_path), []
-    monkeypatch.setattr(
-        loop, "measure_costs", lambda model, batch, target, loss: asked.append(target.clone())
-    )
+def test_costs_are_measured_on_other_examples_each_time_and_at_first_over_whole_ranges(
+    tmp_path, monkeypatch
+):
+    asked = []
+
+    def note(model, batch, target, loss, near):
+        asked.append((tuple(target.tolist()), near))
+
+    monkeypatch.setattr(loop, "measure_costs", note)
     monkeypatch.setattr(loop, "MEASURED", 5)
-    run.fit()
-    assert len(asked) > 2
-    assert len({tuple(target.tolist()) for target in asked[:2]}) == 2
+    trainer(tmp_path).fit()
+    examples, near = zip(*asked, strict=True)
+    assert len(set(examples)) == len(examples)
+    assert near == (1.0,) * loop.SETTLING + (loop.NEAR,) * (len(near) - loop.SETTLING)
+    assert len(near) > loop.SETTLING
 
 
 def test_average_of_constant_weights_is_the_constant():
