@@ -51,7 +51,8 @@ def train_all(seeds: int, data_dir: Path | None) -> None:
     runs = RUNS | ({"faces": [*FACES, "--data-dir", str(data_dir)]} if data_dir else {})
     for seed in range(seeds):
         for name, arguments in runs.items():
-            if is_there(name, arguments, seed):
+            arguments = without_results(name, arguments, seed)
+            if not any(word in SYMMETRIES for word in arguments):
                 continue
             folder = FOLDER / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             shared = ["--preset", "quick", "--device", "cpu", "--threads", "1"]
@@ -66,12 +67,12 @@ def read_results() -> list[dict[str, Any]]:
     return runs
 
 
-def is_there(name: str, arguments: list[str], seed: int) -> bool:
-    """Whether all runs of a task have results."""
-    found = {
+def without_results(name: str, arguments: list[str], seed: int) -> list[str]:
+    """The arguments without the symmetries whose runs of a task have results."""
+    there = {
         run["symmetry"] for run in read_results() if (run["task"], run["seed"]) == (name, seed)
     }
-    return found >= {word for word in arguments if word in SYMMETRIES}
+    return [word for word in arguments if word not in there]
 
 
 def record(name: str, row: dict[str, Any]) -> dict[str, Any]:

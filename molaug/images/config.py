@@ -16,6 +16,7 @@ CLASSIFIERS = ("residual", "conv13", "c8")
 RANGES = ("shared", "instance")
 AVERAGES = ("logits", "log_probabilities", "probabilities")
 
+GROUPS_OF_CHANNELS = 8  # normalised together, but not in c8
 QUICK = {"epochs": 20, "batch_size": 64, "channels": 16, "layers": 3, "rate": 0.003}
 FULL = {"epochs": 60, "batch_size": 128, "channels": 32, "layers": 3, "rate": 0.003}
 
@@ -54,6 +55,11 @@ class ImageConfig(RunConfig):
     def _check_data(self) -> None:
         if self.ranges == "instance" and self.devices > 1:
             raise ValueError("--ranges instance: takes one device, since draws are shared by all")
+        if (self.channels or 0) % GROUPS_OF_CHANNELS and set(self.network) != {"c8"}:
+            raise ValueError(
+                f"--channels {self.channels}: give a multiple of {GROUPS_OF_CHANNELS}, "
+                "which are normalised together"
+            )
 
 
 @final

@@ -9,9 +9,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .batch import ImageBatch
+from .config import GROUPS_OF_CHANNELS
 from .equivariant import CyclicNetwork
-
-GROUPS_OF_CHANNELS = 8  # normalised together
 
 
 def convolution(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:

@@ -206,6 +206,12 @@ def read_cache(path: Path, expected: int | None = QM9_COUNT, *, verify: bool = T
     return arrays
 
 
+def read_signature(path: Path) -> bytes:
+    """The first line of a cache, which has the checksum and the size of all that follows."""
+    with open(path, "rb") as file:
+        return file.read(_SIGNATURE)
+
+
 def write_cache(path: Path, arrays: Arrays) -> None:
     """Write a cache: a signature line, a header of json, then the arrays 64-byte aligned."""
     checksum, size = 0, _SIGNATURE

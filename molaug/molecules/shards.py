@@ -18,7 +18,7 @@ from molaug.averaging import Scaling
 
 from .batch import MoleculeBatch
 from .convert import Arrays
-from .data import MoleculeSet, read_cache, write_cache
+from .data import MoleculeSet, read_cache, read_signature, write_cache
 
 INDEX = "index.arrays"
 OPEN_SHARDS = 8  # mapped at a time: what is mapped and has been read counts as resident memory
@@ -54,6 +54,7 @@ def write_shards(folder: Path, parts: Iterable[tuple[MoleculeSet, np.ndarray]]) 
     lengths: list[int] = []
     sizes: list[np.ndarray] = []
     stored: list[int] = []
+    signatures: list[bytes] = []
     for number, (molecules, values) in enumerate(parts):
         values = np.asarray(values, np.float64)
         shape = values.shape[1:] if shape is None else shape
@@ -69,6 +70,7 @@ def write_shards(folder: Path, parts: Iterable[tuple[MoleculeSet, np.ndarray]]) 
         lengths.append(len(molecules))
         sizes.append(molecules.sizes.astype(np.uint16))
         stored.append(path.stat().st_size)
+        signatures.append(read_signature(path))
     if not lengths:
         raise ValueError(f"there is no part to write to {folder}")
     whole = np.concatenate(sizes)
@@ -76,6 +78,7 @@ def write_shards(folder: Path, parts: Iterable[tuple[MoleculeSet, np.ndarray]]) 
         "starts": np.cumsum([0, *lengths[:-1]]),
         "sizes": whole.astype(np.min_scalar_type(int(whole.max()))),
         "bytes": np.array(stored),
+        "signatures": np.frombuffer(b"".join(signatures), np.uint8).reshape(len(stored), -1),
     }
     write_cache(folder / INDEX, index)
 
@@ -100,8 +103,9 @@ class ShardedExamples:
     """The examples of a folder of shards, mapped from its files (`Examples` in molaug.task).
 
     Opening reads the index, a byte per molecule (two, if a molecule has more than 255 atoms), and
-    compares its checksum and the sizes of all shards. The checksum of a shard is compared when the
-    first batch asks for it, once in a process: an epoch reads the whole shard then anyway.
+    compares its checksum, and the sizes and first lines of all shards: that these are those that
+    were written. Whether the rest of a shard agrees with its first line is seen when the first
+    batch asks for it, once in a process: an epoch reads the whole shard then anyway.
 
     `windows` tells the loop to visit shards one after another. Rows all over the set, such as
     `sorted_batches` gives, are right too, but slow where the set is larger than memory: keep
@@ -110,7 +114,7 @@ class ShardedExamples:
     device: where batches are put.
 
     Raises FileNotFoundError if the folder was not finished or a shard is missing, ValueError if a
-    file is truncated or altered.
+    file is truncated, altered or of another set.
     """
 
     def __init__(self, folder: Path, device: torch.device | str = "cpu") -> None:
@@ -122,12 +126,16 @@ class ShardedExamples:
         index = read_cache(self.folder / INDEX, None)
         self.windows: np.ndarray = np.array(index["starts"])  # (shards,) the first row of each
         self._sizes = index["sizes"]
-        for number, expected in enumerate(index["bytes"]):
+        for number, (expected, signature) in enumerate(
+            zip(index["bytes"], index["signatures"], strict=True)
+        ):
             path = self.folder / shard_name(number)
             if not path.exists():
                 raise FileNotFoundError(f"{path} is missing")
             if path.stat().st_size != expected:
                 raise ValueError(f"{path} has {path.stat().st_size:,} bytes, not {expected:,}")
+            if read_signature(path) != signature.tobytes():
+                raise ValueError(f"{path} is not the shard that was written here: of another set?")
         self._verified: set[int] = set()
         self._open = lru_cache(OPEN_SHARDS)(self._map)
 

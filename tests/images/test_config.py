@@ -70,6 +70,12 @@ def test_widths_of_every_image_take_one_device():
         CONFIGS["digits"](ranges="instance", devices=2)
 
 
+def test_channels_are_normalised_in_groups_of_eight():
+    assert CONFIGS["digits"](channels=4, network=("c8",)).channels == 4
+    with pytest.raises(ValueError, match=r"^--channels 12: give a multiple of 8"):
+        CONFIGS["digits"](channels=12)
+
+
 def test_ranges_of_sprites_stop_where_classes_meet():
     assert CONFIGS["sprites"](degrees=89.0).degrees == 89
     assert CONFIGS["sprites"](degrees=44.0, standing=True).standing

@@ -160,6 +160,15 @@ def test_what_is_missing_or_truncated_is_noticed_on_opening(folder):
         ShardedExamples(folder)
 
 
+def test_a_sound_shard_of_another_set_is_noticed_on_opening(folder, tmp_path):
+    write_shards(tmp_path / "other", parts(HOMO + 1))
+    other = (tmp_path / "other" / shard_name(1)).read_bytes()
+    assert len(other) == (folder / shard_name(1)).stat().st_size
+    (folder / shard_name(1)).write_bytes(other)
+    with pytest.raises(ValueError, match=r"shard-00001\.arrays is not the shard that was written"):
+        ShardedExamples(folder)
+
+
 def test_a_folder_whose_writing_was_stopped_is_refused_and_can_be_written_again(tmp_path):
     def stopped():
         yield from list(parts())[:2]
