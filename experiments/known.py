@@ -22,12 +22,12 @@ from molaug.distributions import Distribution
 from molaug.groups import SE3, Aff3, Group
 from molaug.images import tasks as images
 from molaug.images.config import DigitsConfig, FacesConfig, ImageConfig, SpritesConfig
-from molaug.loop import Recipe
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import MoleculeSet, load_qm9, orient
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.targets import find_target, mulliken_dipole, target_values
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.recipe import Recipe
 from molaug.task import Task, absolute_error, absolute_loss
 from molaug.train import build_recipe
 

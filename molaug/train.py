@@ -17,7 +17,7 @@ from .config import CONFIGS, RunConfig, resolve
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from .loop import Recipe
+    from .recipe import Recipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -202,7 +202,7 @@ def train_one(
 
 def build_recipe(config: RunConfig, seed: int) -> Recipe:
     """How the loop is to train, out of a resolved configuration."""
-    from .loop import Recipe
+    from .recipe import Recipe
 
     shared = {f.name for f in fields(Recipe)} & {f.name for f in fields(config)} - {"seed"}
     return Recipe(seed=seed, **{name: getattr(config, name) for name in shared})

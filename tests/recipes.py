@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from molaug.loop import Recipe
+from molaug.recipe import Recipe
 
 RECIPE = Recipe(
     epochs=3,
