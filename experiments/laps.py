@@ -121,7 +121,7 @@ class Racer:
             rows = self._rows()
             start = time.perf_counter()
             share = max(self.elapsed / self.seconds, 1e-6)
-            trainer.total = max(trainer.progress.step / share, 1e-6)
+            trainer.total = max(1, round(trainer.progress.step / share))
             trainer.step(rows)
             trainer.progress.step += 1
             self.elapsed += time.perf_counter() - start

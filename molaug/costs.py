@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,13 +10,27 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .averaging import AveragedModel
+from .distributions import Distribution
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
 MEASURED = 384  # training examples from which the costs of generators are measured
 NEAR = 1 / 8  # share of a range within which a symmetry may end and still be looked for,
 GROWTH = 1.5  # or this much beyond the width, if that is further
 FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
+OPENED, FREE = 0.9, 0.05  # the share of a range, and the cost, from which one need not ask again
 PARTIAL = 0.12  # the cost of a symmetry that ends somewhere, while the width has not come there
+
+
+@torch.no_grad()
+def unsettled(law: Distribution) -> list[int]:
+    """The places of the generators whose costs still matter: those with a learned width, but for
+    widths that have all but reached their caps and cost next to nothing."""
+    shares, costs = (law.widths / law.caps).tolist(), law.costs.tolist()
+    return [
+        i
+        for i, (share, cost) in enumerate(zip(shares, costs, strict=True))
+        if share and not (share > OPENED and cost < FREE)
+    ]
 
 
 @torch.no_grad()
@@ -26,8 +40,9 @@ def measure_costs(
     target: Tensor,
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
     near: float = NEAR,
+    places: Sequence[int] | None = None,
 ) -> Float[Tensor, "algebra"]:
-    """The cost of every generator, kept in `model.augmentation.distribution.costs`.
+    """The costs of generators, kept in `model.augmentation.distribution.costs`.
 
     The share of what the network has learned that is lost when example k is moved by u_k of the
     natural range of one generator, the u_k spread evenly over [-1, 1]:
@@ -47,7 +62,8 @@ def measure_costs(
 
     target: in physical units. near: the least r; 1 to leave out symmetries that end, as one must
     while the generator is probed much: probes show the network every answer at every move, and
-    what it knew to be flat no longer is. A function of its arguments alone, without random draws.
+    what it knew to be flat no longer is. places: of the generators to be measured, by default all;
+    others keep their costs. A function of its arguments alone, without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     count, standard = len(batch), model.scaling.to_standard(target)
@@ -71,11 +87,12 @@ def measure_costs(
         return lost / learned, (lost - (slope * change).sum()) / reach**2
 
     shares = (law.widths / law.caps).tolist()
-    for i, direction in enumerate(law.caps[:, None] * law.directions):
-        cost, whole = lost_and_bend(1.0, direction)
+    directions = law.caps[:, None] * law.directions
+    for i in range(len(shares)) if places is None else places:
+        cost, whole = lost_and_bend(1.0, directions[i])
         reach = max(GROWTH * shares[i], near)
         if reach < 1 and float(cost) > PARTIAL:
-            ratio = lost_and_bend(reach, direction)[1] / whole.clamp_min(1e-9)
+            ratio = lost_and_bend(reach, directions[i])[1] / whole.clamp_min(1e-9)
             ends = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
             cost = cost - ends * (cost - PARTIAL).clamp_min(0)
         law.costs[i] = cost

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
-from .costs import MEASURED, NEAR, measure_costs
+from .costs import MEASURED, NEAR, measure_costs, unsettled
 from .distributions import Distribution
 from .evaluate import mean_error
 from .files import write_bytes
@@ -254,8 +254,9 @@ class Trainer:
         count = min(MEASURED, 8 * self.recipe.batch_size, len(self.task.train))
         rows = (since // every * count + torch.arange(count)) % len(self.task.train)
         near = NEAR if since // every >= SETTLING else 1.0
-        measure_costs(self.averaged, *self.task.train.gather(rows), self.task.loss, near)
-        self.law.costs.copy_(self.averaged.augmentation.distribution.costs)
+        examples, law = self.task.train.gather(rows), self.averaged.augmentation.distribution
+        measure_costs(self.averaged, *examples, self.task.loss, near, unsettled(law))
+        self.law.costs.copy_(law.costs)
 
     def _set_rates(self, done: float) -> None:
         self.law.probing.fill_(self.recipe.probing * (1 - done))

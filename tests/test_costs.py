@@ -8,7 +8,7 @@ import torch
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
-from molaug.costs import PARTIAL, measure_costs
+from molaug.costs import PARTIAL, measure_costs, unsettled
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
@@ -92,3 +92,18 @@ def test_changes_that_raise_some_losses_as_much_as_they_lower_others_bend_nothin
 
     # Half of the residuals are 0.5 and half -0.5; moves change predictions by up to 2.
     assert cost_of_moving_up(Tilt(), 2.0, 0.1) == pytest.approx(PARTIAL)
+
+
+def test_widths_that_are_open_and_free_need_not_be_measured_again():
+    law = LearnedUniform(SE3(), [0.95, 0.95, 0.5, 0.05], ["rx", "ry", "rz", "tz"])
+    law.costs.copy_(torch.tensor([0.01, 0.3, 0.01, 0.0, 0.0, 0.5]))
+    assert unsettled(law) == [1, 2, UP]
+
+
+def test_generators_that_are_not_asked_about_keep_their_costs():
+    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
+    law = LearnedUniform(SE3(), 0.9)
+    law.costs.fill_(7.0)
+    model = AveragedModel(Window(2.0), Augmentation(law, MoleculeAction()))
+    costs = measure_costs(model, atoms, torch.ones(128), absolute_loss, places=[UP])
+    assert costs.tolist() == pytest.approx([7.0] * UP + [0.6], abs=0.02)

@@ -191,7 +191,7 @@ def test_costs_are_measured_on_other_examples_each_time_and_at_first_over_whole_
 ):
     asked = []
 
-    def note(model, batch, target, loss, near):
+    def note(model, batch, target, loss, near, places):
         asked.append((tuple(target.tolist()), near))
 
     monkeypatch.setattr(loop, "measure_costs", note)
