@@ -246,9 +246,11 @@ class Trainer:
 
     def _measure_costs(self, step: int) -> None:
         """Now and then, once widths are free: what each of them would cost if it were open."""
+        if not (self.objective.asks_for_costs and len(self.law.learned)):
+            return
         every = max(1, self.total // MEASUREMENTS)
         since = step - math.ceil(self.recipe.freeze * self.total)
-        if since < 0 or since % every or not len(self.law.learned):
+        if since < 0 or since % every:
             return
         # Others each time, so that chance evens out; what fits into memory in training fits here.
         count = min(MEASURED, 8 * self.recipe.batch_size, len(self.task.train))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,7 +17,12 @@ from .distributions import STRICTNESS, Distribution, survival
 
 
 class Objective(ABC):
-    """Combines a loss with the widths of a law."""
+    """Combines a loss with the widths of a law.
+
+    asks_for_costs: whether the costs of the law's generators must be measured while it trains.
+    """
+
+    asks_for_costs: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
@@ -43,6 +48,7 @@ class ScaleFree(Objective):
     the width shuts as far as the loss asks.
     """
 
+    asks_for_costs: ClassVar[bool] = True
     weight: float = 0.3
     strictness: float = STRICTNESS
     least: float = 0.01

@@ -28,7 +28,7 @@ from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
-from molaug.objectives import ScaleFree
+from molaug.objectives import NormReward, ScaleFree
 from molaug.task import Task, absolute_error, absolute_loss
 
 
@@ -158,6 +158,13 @@ def test_costs_are_measured_from_when_widths_are_free_and_kept_with_both_models(
     last = seen[-1][1]
     assert (last != 0).all()
     assert torch.equal(run.averaged.augmentation.distribution.costs, last)
+
+
+def test_costs_are_measured_only_for_an_objective_that_asks_for_them(tmp_path):
+    task = build_task()
+    folder, fabric = tmp_path, start_fabric("cpu")
+    Trainer(task, NormReward(0.01), RECIPE, folder, fabric).fit()
+    assert (task.model.augmentation.distribution.costs == 0).all()
 
 
 def test_probing_falls_to_nothing_and_the_averaged_model_never_probes(tmp_path):
