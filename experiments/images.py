@@ -3,7 +3,7 @@
 python experiments/images.py [SEEDS]     train what is missing, by default three seeds (40 minutes
                                          on one core), write results/images.json and the table
 python experiments/images.py --table     only the table, from the results that are there
-python experiments/images.py 1 --data-dir FOLDER    the angle of faces too, of the files there
+python experiments/images.py 1 --faces FOLDER --camvid FILE    the angle of faces, and streets, too
 
 Runs are kept in runs/images, and a run that is there is not made again.
 """
@@ -43,12 +43,14 @@ RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the 
     ],
 }
 FACES = ["faces", "--symmetry", "learned", "fixed", "none"]
+CAMVID = ["camvid", "--symmetry", "learned", "fixed", "none"]
 SHOWN = {"r": "rotation", "tx": "translation_x", "ty": "translation_y"}
 
 
-def train_all(seeds: int, data_dir: Path | None) -> None:
+def train_all(seeds: int, faces: Path | None, camvid: Path | None) -> None:
     """Seed by seed, so that a table of all tasks is there early."""
-    runs = RUNS | ({"faces": [*FACES, "--data-dir", str(data_dir)]} if data_dir else {})
+    more = {"faces": (FACES, faces), "camvid": (CAMVID, camvid)}
+    runs = RUNS | {n: [*task, "--data-dir", str(p)] for n, (task, p) in more.items() if p}
     for seed in range(seeds):
         for name, arguments in runs.items():
             arguments = without_results(name, arguments, seed)
@@ -159,8 +161,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("seeds", nargs="?", type=int, default=3)
     parser.add_argument("--table", action="store_true", help="only the table")
-    parser.add_argument("--data-dir", type=Path, help="folder of the Olivetti faces")
+    parser.add_argument("--faces", type=Path, help="folder of the Olivetti faces")
+    parser.add_argument("--camvid", type=Path, help="folder or npz file of CamVid")
     asked = parser.parse_args()
     if not asked.table:
-        train_all(asked.seeds, asked.data_dir)
+        train_all(asked.seeds, asked.faces, asked.camvid)
     write_table("images", table())
