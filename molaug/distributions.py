@@ -193,7 +193,7 @@ class LearnedUniform(Distribution):
     ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
     that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
     before it is. Generators whose moves turn out to cost much are probed less, down to `PROBED`:
-    their probes teach the network nothing that it will need.
+    their probes teach the network nothing that it will need. Learned directions all keep theirs.
 
     directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
     turning, from the generators, within the three rotations and within the three translations. It
@@ -303,7 +303,9 @@ class LearnedUniform(Distribution):
 
     def _with_probes(self, moved: Tensor) -> Tensor:
         """Some draws with one coefficient from its whole range."""
-        chances = self.probing / len(self.chosen) * survival(self.learned_costs, PROBED)
+        # Of directions that are still turning nobody knows the costs.
+        least = 1.0 if self.turned else PROBED
+        chances = self.probing / len(self.chosen) * survival(self.learned_costs, least)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * (2 * torch.rand_like(moved) - 1)

@@ -178,6 +178,14 @@ def test_generators_that_cost_much_are_probed_less_but_never_forgotten():
     assert outside[[1, 2, 3, 5]].sum() == 0
 
 
+def test_directions_that_still_turn_keep_their_probes_whatever_they_cost():
+    law = LearnedUniform(SE3(), 0.01, directions=True)
+    law.probing.fill_(0.6)
+    law.costs.fill_(0.9)
+    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float().mean(0)
+    assert torch.allclose(outside, torch.full((6,), 0.1 * 0.99), rtol=0.15)
+
+
 def test_without_probing_training_draws_are_those_of_the_law():
     law = LearnedUniform(SE3(), 0.3)
     torch.manual_seed(0)
