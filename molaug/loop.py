@@ -195,7 +195,7 @@ class Trainer:
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
         free = step / self.total >= recipe.freeze
         self.law.requires_grad_(free and step % stride(self.total) == 0)
-        self._measure_costs(step)
+        self.measure_costs(step)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
         loss, auxiliary = self._share_loss(rows)
         self.fabric.backward(self.objective(loss, self.law) + auxiliary)
@@ -244,7 +244,7 @@ class Trainer:
         """What is trained beside the network."""
         return self.task.model.augmentation.distribution
 
-    def _measure_costs(self, step: int) -> None:
+    def measure_costs(self, step: int) -> None:
         """Now and then, once widths are free: what each of them would cost if it were open."""
         if not (self.objective.asks_for_costs and len(self.law.learned)):
             return

@@ -40,7 +40,7 @@ def write_shards(folder: Path, parts: Iterable[tuple[MoleculeSet, np.ndarray]]) 
         Values (graphs, ...), finite, a row per molecule, in the physical unit of the target. One
         part is in memory at a time; some 10,000 molecules (3 MB) are a good size. Molecules should
         be in no order: a batch mixes those of a few parts, and the costs of generators are measured
-        on the first molecules of the set.
+        on neighbours.
 
     Raises
     ------
