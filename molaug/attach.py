@@ -109,7 +109,7 @@ def learn_widths(
     model = AveragedModel(Standardised(network, scaling), law_and_action, scaling)
     with frozen(network):
         standard_loss = _loss_of(error, scaling)
-        measure_costs(model, batch, target, standard_loss)
+        measure_costs(model, [(batch, target)], standard_loss)
         _fit_widths(model, train, objective or ScaleFree(), standard_loss, steps, batch_size, seed)
         task = Task(
             name="attached",

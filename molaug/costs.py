@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -33,11 +34,23 @@ def unsettled(law: Distribution) -> list[int]:
     ]
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Some of the examples: how far each is moved, what is predicted of it unmoved, and the slope
+    of their loss there; weight: their share of all."""
+
+    batch: Any
+    target: Tensor
+    reach: Tensor
+    still: Tensor
+    slope: Tensor
+    weight: float
+
+
 @torch.no_grad()
 def measure_costs(
     model: AveragedModel,
-    batch: Any,
-    target: Tensor,
+    batches: Sequence[tuple[Any, Tensor]],
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
     near: float = NEAR,
     places: Sequence[int] | None = None,
@@ -60,39 +73,53 @@ def measure_costs(
     For a smooth cost b(r) is b(1) or more. Where b(r) is below half of it, r a little beyond the
     width, the cost is at most `PARTIAL`, and in between it is interpolated.
 
-    target: in physical units. near: the least r; 1 to leave out symmetries that end, as one must
-    while the generator is probed much: probes show the network every answer at every move, and
-    what it knew to be flat no longer is. places: of the generators to be measured, by default all;
-    others keep their costs. A function of its arguments alone, without random draws.
+    batches: examples and their targets, in physical units. near: the least r; 1 to leave out
+    symmetries that end, as one must while the generator is probed much: probes show the network
+    every answer at every move, and what it knew to be flat no longer is. places: of the generators
+    to be measured, by default all; others keep their costs. A function of its arguments alone,
+    without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
-    count, standard = len(batch), model.scaling.to_standard(target)
-    spread = 2 * (torch.arange(count, device=law.caps.device) * GOLDEN % 1) - 1
+    places = range(len(law.caps)) if places is None else places
+    if not len(places):
+        return law.costs
+    counts = [len(batch) for batch, _ in batches]
+    spread = 2 * (torch.arange(sum(counts), device=law.caps.device) * GOLDEN % 1) - 1
 
-    def rate(output: Tensor) -> Tensor:
-        return loss(model.reduction(output[None]), standard)
+    def rate(output: Tensor, target: Tensor) -> Tensor:
+        return loss(model.reduction(output[None]), target)
 
-    def output_of(elements: Tensor) -> Tensor:
+    def output_of(elements: Tensor, batch: Any) -> Tensor:
         return action.act_on_output(elements, model.network(action.act(elements, batch)))
 
-    still = output_of(law.group.exp(law.caps.new_zeros(count, len(law.caps))))
-    unmoved, slope = _value_and_slope(rate, still)
-    mean = rate(torch.zeros_like(still))
+    parts, unmoved, mean = [], law.caps.new_zeros(()), law.caps.new_zeros(())
+    for (batch, target), reach in zip(batches, spread.split(counts), strict=True):
+        standard, weight = model.scaling.to_standard(target), len(batch) / sum(counts)
+        still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
+        value, slope = _value_and_slope(lambda o, t=standard: rate(o, t), still)
+        unmoved += weight * value
+        mean += weight * rate(torch.zeros_like(still), standard)
+        parts.append(_Part(batch, standard, reach, still, slope, weight))
     learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
 
-    def lost_and_bend(reach: float, direction: Tensor) -> tuple[Tensor, Tensor]:
-        output = output_of(law.group.exp(reach * spread[:, None] * direction))
-        lost, change = rate(output) - unmoved, output - still
-        change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
-        return lost / learned, (lost - (slope * change).sum()) / reach**2
+    def lost_and_bend(share: float, direction: Tensor) -> tuple[Tensor, Tensor]:
+        lost, linear = -unmoved, torch.zeros_like(unmoved)
+        for part in parts:
+            elements = law.group.exp(share * part.reach[:, None] * direction)
+            output = output_of(elements, part.batch)
+            lost = lost + part.weight * rate(output, part.target)
+            change = output - part.still
+            change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
+            linear += part.weight * (part.slope * change).sum()
+        return lost / learned, (lost - linear) / share**2
 
     shares = (law.widths / law.caps).tolist()
     directions = law.caps[:, None] * law.directions
-    for i in range(len(shares)) if places is None else places:
+    for i in places:
         cost, whole = lost_and_bend(1.0, directions[i])
-        reach = max(GROWTH * shares[i], near)
-        if reach < 1 and float(cost) > PARTIAL:
-            ratio = lost_and_bend(reach, directions[i])[1] / whole.clamp_min(1e-9)
+        share = max(GROWTH * shares[i], near)
+        if share < 1 and float(cost) > PARTIAL:
+            ratio = lost_and_bend(share, directions[i])[1] / whole.clamp_min(1e-9)
             ends = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
             cost = cost - ends * (cost - PARTIAL).clamp_min(0)
         law.costs[i] = cost

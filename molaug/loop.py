@@ -39,7 +39,7 @@ from .files import write_bytes
 from .heap import keep_freed_memory
 from .objectives import Objective
 from .recipe import Recipe, build_optimizers, schedule, stride
-from .task import Task, draw_batches, seed_of
+from .task import Task, draw_batches, seed_of, sorted_batches
 
 
 class NotFinite(RuntimeError):
@@ -193,12 +193,13 @@ class Trainer:
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
-        free = step / self.total >= recipe.freeze
-        self.law.requires_grad_(free and step % stride(self.total) == 0)
+        moving = step / self.total >= recipe.freeze and step % stride(self.total) == 0
+        self.law.requires_grad_(moving)
         self.measure_costs(step)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
         loss, auxiliary = self._share_loss(rows)
-        self.fabric.backward(self.objective(loss, self.law) + auxiliary)
+        total = self.objective(loss, self.law) if moving else loss
+        self.fabric.backward(total + auxiliary)
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -246,18 +247,20 @@ class Trainer:
 
     def measure_costs(self, step: int) -> None:
         """Now and then, once widths are free: what each of them would cost if it were open."""
-        if not (self.objective.asks_for_costs and len(self.law.learned)):
-            return
         every = max(1, self.total // MEASUREMENTS)
         since = step - math.ceil(self.recipe.freeze * self.total)
-        if since < 0 or since % every:
+        if since < 0 or since % every or not self.objective.asks_for_costs:
+            return
+        law, train = self.averaged.augmentation.distribution, self.task.train
+        if not (places := unsettled(law)):
             return
         # Others each time, so that chance evens out; what fits into memory in training fits here.
-        count = min(MEASURED, 8 * self.recipe.batch_size, len(self.task.train))
-        rows = (since // every * count + torch.arange(count)) % len(self.task.train)
+        count = min(MEASURED, 8 * self.recipe.batch_size, len(train))
+        rows = (since // every * count + torch.arange(count)) % len(train)
+        parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
         near = NEAR if since // every >= SETTLING else 1.0
-        examples, law = self.task.train.gather(rows), self.averaged.augmentation.distribution
-        measure_costs(self.averaged, *examples, self.task.loss, near, unsettled(law))
+        batches = [train.gather(rows[part]) for part in parts]
+        measure_costs(self.averaged, batches, self.task.loss, near, places)
         self.law.costs.copy_(law.costs)
 
     def _set_rates(self, done: float) -> None:

@@ -17,7 +17,8 @@ from .distributions import STRICTNESS, Distribution, survival
 
 
 class Objective(ABC):
-    """Combines a loss with the widths of a law.
+    """Combines a loss with the widths of a law: the gradient of the network stays that of the loss,
+    so that where widths stay nobody needs to call it.
 
     asks_for_costs: whether the costs of the law's generators must be measured while it trains.
     """

@@ -33,11 +33,11 @@ def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_no
             return batch.positions[:, 0, 2]
 
     model = AveragedModel(Height(), Augmentation(law, action))
-    costs = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss)
+    costs = measure_costs(model, [examples.gather(torch.arange(60))], absolute_loss)
     assert costs is law.costs
     assert (costs[[2, 3, 4]].abs() < 1e-5).all()  # rz, tx, ty
     assert (costs[[0, 1, 5]] > 0.5).all()
-    again = measure_costs(model, *examples.gather(torch.arange(60)), absolute_loss).clone()
+    again = measure_costs(model, [examples.gather(torch.arange(60))], absolute_loss).clone()
     assert torch.equal(costs, again)
 
 
@@ -57,7 +57,7 @@ def cost_of_moving_up(network, target: float, share: float) -> float:
     """Of 128 atoms at the origin, with a width of that share of 5 Angstrom."""
     atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
     model = AveragedModel(network, Augmentation(LearnedUniform(SE3(), share), MoleculeAction()))
-    return float(measure_costs(model, atoms, torch.full((128,), target), absolute_loss)[UP])
+    return float(measure_costs(model, [(atoms, torch.full((128,), target))], absolute_loss)[UP])
 
 
 def test_a_symmetry_that_ends_somewhere_costs_little_until_the_width_is_there():
@@ -105,5 +105,5 @@ def test_generators_that_are_not_asked_about_keep_their_costs():
     law = LearnedUniform(SE3(), 0.9)
     law.costs.fill_(7.0)
     model = AveragedModel(Window(2.0), Augmentation(law, MoleculeAction()))
-    costs = measure_costs(model, atoms, torch.ones(128), absolute_loss, places=[UP])
+    costs = measure_costs(model, [(atoms, torch.ones(128))], absolute_loss, places=[UP])
     assert costs.tolist() == pytest.approx([7.0] * UP + [0.6], abs=0.02)

@@ -198,8 +198,9 @@ def test_costs_are_measured_on_other_examples_each_time_and_at_first_over_whole_
 ):
     asked = []
 
-    def note(model, batch, target, loss, near, places):
-        asked.append((tuple(target.tolist()), near))
+    def note(model, batches, loss, near, places):
+        values = [value for _, target in batches for value in target.tolist()]
+        asked.append((tuple(values), near))
 
     monkeypatch.setattr(loop, "measure_costs", note)
     monkeypatch.setattr(loop, "MEASURED", 5)

@@ -41,9 +41,7 @@ class ImageConfig(RunConfig):
         choices=CLASSIFIERS,
     )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
-    mean_of: str = option(
-        "log_probabilities", "what is averaged over copies", "symmetry", choices=AVERAGES
-    )
+    mean_of: str = option("logits", "what is averaged over copies", "symmetry", choices=AVERAGES)
     ranges: str = option(
         "shared",
         "whose widths are learned: those of all images, or of every image, predicted from it",
