@@ -27,7 +27,7 @@ from molaug.molecules.pyg import build_pyg
 from molaug.molecules.targets import target_values
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import ScaleFree
-from molaug.recipe import Recipe
+from molaug.recipe import Recipe, stride
 from molaug.task import Task, absolute_error, absolute_loss, draw_batches
 from molaug.train import build_recipe
 
@@ -82,7 +82,8 @@ def build_trainer(
     recipe = Recipe(**{**vars(quick), "epochs": epochs, **usual, **settings})
     folder = Path(tempfile.mkdtemp())
     trainer = Trainer(task, ScaleFree(), recipe, folder, start_fabric("cpu"))
-    trainer.progress.step = trainer.total // 2  # where widths are free
+    every = stride(trainer.total)
+    trainer.progress.step = -(-trainer.total // 2 // every) * every  # a step that moves widths
     return trainer
 
 

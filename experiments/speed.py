@@ -119,7 +119,8 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     trainers |= {
         kind: laps.build_trainer(molecules, "coordinates", "se3") for kind in ("still", "frozen")
     }
-    trainers["still"].progress.step += 1  # widths are free, and not moved in this step
+    for name in ("none", "fixed", "still"):  # in a step in which free widths are not moved
+        trainers[name].progress.step += 1
     trainers["frozen"].progress.step = 0
     steps = {law: lambda t=trainer: t.step(rows) for law, trainer in trainers.items()}
     augmentation = trainers["se3"].task.model.augmentation

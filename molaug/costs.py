@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -96,7 +97,7 @@ def measure_costs(
     for (batch, target), reach in zip(batches, spread.split(counts), strict=True):
         standard, weight = model.scaling.to_standard(target), len(batch) / sum(counts)
         still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
-        value, slope = _value_and_slope(lambda o, t=standard: rate(o, t), still)
+        value, slope = _value_and_slope(partial(rate, target=standard), still)
         unmoved += weight * value
         mean += weight * rate(torch.zeros_like(still), standard)
         parts.append(_Part(batch, standard, reach, still, slope, weight))

@@ -19,7 +19,6 @@ from .groups import SO3, Group
 
 STRICTNESS = 12.0
 PROBED = 0.1  # of its share of the probes is left to a generator whatever it costs
-AMONG = 6  # generators, or all if they are more, share the probes: one alone gets a sixth of them
 
 
 def survival(
@@ -191,11 +190,10 @@ class LearnedUniform(Distribution):
 
     No draw uses more than the share `limit` of a range: 1, unless a training loop lowers it.
     While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
-    ones, is drawn from its whole natural range (of fewer than `AMONG` learned ones, each gets as
-    many as if there were so many). A network can only be asked whether it minds a move that it has
-    had occasion to learn; without probes a true symmetry that has to be learned shuts before it is.
-    Generators whose moves turn out to cost much are probed less, down to `PROBED`: their probes
-    teach the network nothing that it will need. Learned directions all keep theirs.
+    ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
+    that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
+    before it is. Generators whose moves turn out to cost much are probed less, down to `PROBED`:
+    their probes teach the network nothing that it will need. Learned directions all keep theirs.
 
     directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
     turning, from the generators, within the three rotations and within the three translations. It
@@ -307,8 +305,7 @@ class LearnedUniform(Distribution):
         """Some draws with one coefficient from its whole range."""
         # Of directions that are still turning nobody knows the costs.
         least = 1.0 if self.turned else PROBED
-        share = self.probing / max(AMONG, len(self.chosen))
-        chances = share * survival(self.learned_costs, least)
+        chances = self.probing / len(self.chosen) * survival(self.learned_costs, least)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * (2 * torch.rand_like(moved) - 1)

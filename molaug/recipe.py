@@ -100,6 +100,7 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
 
 
 def stride(steps: int) -> int:
-    """Widths move in every so many steps of a run: they are few and the same for all examples, and
-    the way back to them through the geometry costs a tenth of a step."""
-    return min(8, max(1, steps // 600))
+    """Widths move in every so many steps of a run, the more seldom the longer it is: they are few
+    and the same for all examples, and the way back to them through the geometry costs a seventh of
+    a step."""
+    return min(8, max(1, math.isqrt(steps) // 11))
