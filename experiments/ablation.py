@@ -32,7 +32,6 @@ PARTS: dict[str, list[str]] = {  # in words, and the flags
     "AdamW for all weights": ["--optimizer", "adamw", "--rate", "0.002"],
     "no averaging of weights": ["--averaging", "0"],
     "linear schedule": ["--schedule", "linear"],
-    "Noisy Nodes, 0.02 A": ["--noise", "0.02"],
     "partial charges, weight 0.1": ["--partial-charges", "0.1"],
     "partial charges, weight 0.5": ["--partial-charges", "0.5"],
     "linear schedule, partial charges 0.5": [

@@ -131,14 +131,6 @@ class QM9Config(RunConfig):
         "data",
         choices=FRAMES,
     )
-    noise: float = option(
-        0.0,
-        "standard deviation of noise in the coordinates of training molecules [Angstrom], which "
-        "the network also learns to take out (Noisy Nodes; 0.02 is usual)",
-        "run",
-        at_least=0,
-        below=1,
-    )
     partial_charges: float | None = option(
         None,
         "weight of learning the Mulliken charges of atoms too",
@@ -155,9 +147,10 @@ class QM9Config(RunConfig):
 
     def _check_data(self) -> None:
         others = [name for name in self.network if name not in LEVELS]
-        if others and (self.noise or self.partial_charges):
-            flag = flag_of("noise" if self.noise else "partial_charges")
-            raise ValueError(f"{flag}: takes the networks {' '.join(LEVELS)}, not {others[0]}")
+        if others and self.partial_charges:
+            raise ValueError(
+                f"--partial-charges: takes the networks {' '.join(LEVELS)}, not {others[0]}"
+            )
         for name, most in split_sizes(self.split).items():
             if (getattr(self, name) or 0) > most:
                 raise ValueError(

@@ -171,9 +171,9 @@ def build_task(
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
-        if config.noise or charges:
+        if charges:
             assert isinstance(network, GraphNetwork), "the configuration allows no other"
-            network = AuxiliaryNetwork(network, noise=config.noise, charges=charges)
+            network = AuxiliaryNetwork(network, charges)
     group = GROUPS[config.group]()
     augmentation = Augmentation(
         build_distribution(symmetry, group, config), MoleculeAction(target.kind)

@@ -1,0 +1,68 @@
+"""HOMO of QM9: learned, fixed and no augmentation, and networks with hard-coded symmetry.
+
+python experiments/opponents.py [SIZE]            train what is missing of SIZE, write
+                                                  results/opponents-SIZE.json and the table
+python experiments/opponents.py [SIZE] --table    only the table, from what is there
+
+SIZE is cpu (three seeds of the quick preset, 21 runs of two to ten minutes on one core), gpu (the
+full preset; written for a GPU) or tiny (to see that it runs; it is not written into the README).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tables import TINY, markdown, processor, result, run_command
+
+from molaug.files import write_json
+from molaug.train import main
+
+SIZES = {
+    "cpu": ["--preset", "quick", "--threads", "1", "--seeds", "3"],
+    "gpu": ["--preset", "full", "--seeds", "3"],
+    "tiny": [*TINY, "--seeds", "2"],
+}
+PARTS = {  # a folder, and its symmetries and networks
+    "coordinates": ["--symmetry", "learned", "fixed", "none"],
+    "hard-coded": [
+        *("--symmetry", "none", "--network"),
+        *("vectors", "distances", "vector_channels", "e3nn"),
+    ],
+}
+
+
+def train_all(size: str) -> None:
+    """Every run, each continued from its folder; the results grow part by part."""
+    rows: list[dict[str, Any]] = []
+    for part, flags in PARTS.items():
+        folder = Path("runs") / f"opponents-{size}" / part
+        if main(["qm9", "--target", "homo", "--run-dir", str(folder), *SIZES[size], *flags]):
+            raise SystemExit(1)
+        rows += json.loads((folder / "comparison.json").read_text())["rows"]
+        write_json(result("opponents", size), {"processor": processor(), "rows": rows})
+
+
+def table(size: str) -> str:
+    """Markdown: a line per symmetry and network, over all seeds."""
+    from molaug.comparison import columns, compare  # loads torch, for which main() sets the scene
+
+    found = json.loads(result("opponents", size).read_text())
+    first, lines = found["rows"][0], compare(found["rows"])
+    chosen = {key: title.replace("\n", " ") for key, title in columns(first).items()}
+    cells = [
+        [f"{line.symmetry}, {line.network} ({len(line.rows)})"]
+        + [line.show(key, digits=3) for key in chosen]
+        for line in lines
+    ]
+    about = (
+        f"\n{first['train_count']:,} training and {first['test_count']:,} test molecules, raw "
+        f"frames, split {first['split']}; mean ± standard deviation over seeds; {first['device']} "
+        f"of {found['processor']}.\n"
+    )
+    return markdown(["symmetry, network (seeds)", *chosen.values()], cells) + about
+
+
+if __name__ == "__main__":
+    run_command("opponents", SIZES, train_all, table)
