@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
 import torch
 
 from molaug.augmentation import Augmentation
@@ -19,6 +24,7 @@ from molaug.loop import Trainer, start_fabric
 from molaug.objectives import ScaleFree
 from molaug.recipe import Recipe
 from molaug.task import Examples, Task
+from molaug.train import main
 
 
 def test_examples_are_gathered_by_rows():
@@ -75,3 +81,40 @@ def test_the_shared_loop_trains_on_images(tmp_path):
     assert mean_error(model, task, examples, copies=4) < 10
     assert float(model.augmentation.distribution.widths.detach()) != before
     assert "width_r" in trainer.progress.history[-1]
+
+
+def write_cifar10(folder: Path) -> list[str]:
+    """Files of the official form, of noise."""
+    records = np.random.default_rng(0).integers(0, 256, (60, 3073), np.uint8)
+    records[:, 0] %= 10
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(records[10 * i : 10 * i + 10].tobytes())
+    return ["--network", "conv13", "--test-size", "10", "--channels", "8"]
+
+
+def write_stl10(folder: Path) -> list[str]:
+    """The same."""
+    generator = np.random.default_rng(0)
+    for name, count in (("train", 40), ("test", 8)):
+        pictures = generator.integers(0, 256, (count, 3, 96, 96), np.uint8)
+        (folder / f"{name}_X.bin").write_bytes(pictures.tobytes())
+        (folder / f"{name}_y.bin").write_bytes(generator.integers(1, 11, count, np.uint8).tobytes())
+    return ["--layers", "2", "--test-size", "8", "--channels", "8"]
+
+
+@pytest.mark.parametrize(
+    ("task", "write", "names"),
+    [
+        ("cifar10", write_cifar10, {"r", "tx", "ty", "scale", "squeeze", "shear"}),
+        ("stl10", write_stl10, {"brightness", "contrast"}),
+    ],
+)
+def test_the_command_trains_on_the_official_files(task, write, names, tmp_path):
+    arguments = [task, "--data-dir", str(tmp_path), "--run-dir", str(tmp_path / "run")]
+    arguments += ["--preset", "quick", "--train-size", "24", "--validation-size", "8"]
+    arguments += ["--batch-size", "8", "--epochs", "2", "--symmetry", "learned", "--device", "cpu"]
+    assert main([*arguments, *write(tmp_path)]) == 0
+    row = json.loads((tmp_path / "run" / "comparison.json").read_text())["rows"][0]
+    assert set(row["widths"]) == names
+    assert 0 <= row["test_error_canonical"] <= 100
