@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molaug.groups import GROUPS, SE3, SO3, Aff3, skew
+from molaug.exponentials import skew
+from molaug.groups import GROUPS, SE3, SO3, Aff3
 
 NAMES = sorted(GROUPS)
 

@@ -15,7 +15,10 @@ import molaug
 ROOT = Path(molaug.__file__).parents[1]
 HEAVY = ("torch", "torch_geometric", "lightning_fabric", "e3nn", "rdkit", "numpy")
 
-LINE = ("groups", "distributions", "augmentation", "averaging", "objectives", "task")
+LINE = (
+    *("exponentials", "groups", "distributions"),
+    *("augmentation", "averaging", "objectives", "task"),
+)
 DOMAINS = ("molecules", "images")
 # Written without torch, for the command line to know what it can be asked for.
 CONFIGS = {f"{domain}.config" for domain in DOMAINS}

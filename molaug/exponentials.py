@@ -1,0 +1,148 @@
+"""Exponentials of matrices in closed form or of a fixed degree, for the groups.
+
+On the device of their arguments, without a host synchronisation; differentiable with finite
+gradients everywhere, at zero too.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def homogeneous(linear: Tensor, translation: Tensor) -> Tensor:
+    """[[A, t], [0, 1]] from A (..., d, d) and t (..., d)."""
+    top = torch.cat([linear, translation[..., None]], -1)
+    row = torch.zeros_like(top[..., :1, :])
+    row[..., -1] = 1.0
+    return torch.cat([top, row], -2)
+
+
+def _functions_of_square(z: Tensor) -> tuple[Tensor, Tensor]:
+    """cosh(sqrt z) and sinh(sqrt z) / sqrt z, for z of either sign (cos and sinc for z < 0).
+
+    Both are entire functions of z; near zero their series replaces the quotient, and the argument
+    of the branch that is not taken is moved away from zero so that its gradient stays finite.
+    """
+    small = z.abs() < 1e-2
+    safe = torch.where(small, torch.ones_like(z), z)
+    root = safe.abs().sqrt()
+    hyperbolic, bounded = safe > 0, torch.where(safe > 0, root, torch.zeros_like(root))
+    cosine = torch.where(hyperbolic, bounded.cosh(), root.cos())
+    sine = torch.where(hyperbolic, bounded.sinh(), root.sin()) / root
+    cosine_series = 1 + z / 2 * (1 + z / 12 * (1 + z / 30 * (1 + z / 56)))
+    sine_series = 1 + z / 6 * (1 + z / 20 * (1 + z / 42 * (1 + z / 72)))
+    return torch.where(small, cosine_series, cosine), torch.where(small, sine_series, sine)
+
+
+def _exp_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> Float[Tensor, "*batch 2 2"]:
+    """exp(M) = e^m (cosh(s) I + sinh(s)/s B), with m = tr(M)/2, B = M - m I and s^2 = -det B."""
+    identity = torch.eye(2, dtype=matrix.dtype, device=matrix.device)
+    mean = (matrix[..., 0, 0] + matrix[..., 1, 1])[..., None, None] / 2
+    rest = matrix - mean * identity
+    square = rest[..., 0, 0] ** 2 + rest[..., 0, 1] * rest[..., 1, 0]
+    cosine, sine = _functions_of_square(square)
+    return mean.exp() * (cosine[..., None, None] * identity + sine[..., None, None] * rest)
+
+
+@cache
+def _quadrature(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Nodes and weights (2, 12) of the Gauss-Legendre rule on [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    return torch.tensor(np.stack([(nodes + 1) / 2, weights / 2]), dtype=dtype, device=device)
+
+
+def exp_plane(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Closed exponential of [[M, u], [0, 0]]: exp(M) and t = (int_0^1 exp(s M) ds) u.
+
+    The integral has removable singularities wherever M does not invert; Gauss-Legendre quadrature
+    of the closed form has none and is exact to rounding for |M| up to a full turn.
+    """
+    linear, velocity = matrix[..., :2, :2], matrix[..., :2, 2:]
+    nodes, weights = _quadrature(matrix.device, matrix.dtype)
+    path = _exp_2x2(linear[..., None, :, :] * nodes[:, None, None])
+    average = (path * weights[:, None, None]).sum(-3)
+    return homogeneous(_exp_2x2(linear), (average @ velocity).squeeze(-1))
+
+
+@cache
+def _taylor(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(3, 4): 1 / k! for k = 1 to 12."""
+    terms = [1 / math.factorial(k) for k in range(1, 13)]
+    return torch.tensor(terms, dtype=dtype, device=device).unflatten(0, (3, 4))
+
+
+def exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
+    """Scaling and squaring, exp(M) = T_12(M / 64)^64, for |M| up to about 20.
+
+    `torch.linalg.matrix_exp` looks at the norms on the host to choose its degree, which stops a
+    GPU at every step; a fixed degree does not.
+    """
+    scaled = matrix.reshape(-1, *matrix.shape[-2:]) / 64
+    square = scaled @ scaled
+    fourth = square @ square
+    # T_12 - 1 in few products (Paterson and Stockmeyer 1973); without 1 small entries keep digits.
+    powers = torch.stack([scaled, square, square @ scaled, fourth]).flatten(1)
+    low, middle, high = (_taylor(matrix.device, matrix.dtype) @ powers).unflatten(1, scaled.shape)
+    rest = torch.baddbmm(low, fourth, torch.baddbmm(middle, fourth, high))
+    for _ in range(6):
+        rest = torch.baddbmm(rest, rest, rest, beta=2)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    return (identity + rest).reshape(matrix.shape)
+
+
+@cache
+def _series(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(6, 3): coefficients of (-z)^n in sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3, z = t^2."""
+    rows = [[1 / math.factorial(start + 2 * n) for start in (1, 2, 3)] for n in range(6)]
+    return torch.tensor(rows, dtype=dtype, device=device)
+
+
+def _rotation_series(square: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+    """sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3 as functions of t^2, smooth at zero."""
+    small = square < 1e-1
+    safe = torch.where(small, 1.0, square)
+    angle = safe.sqrt()
+    sine = angle.sin()
+    closed = [sine / angle, (1 - angle.cos()) / safe, (angle - sine) / (safe * angle)]
+    # One polynomial for all three: every operation on so little data costs only its call.
+    series = _series(square.device, square.dtype)
+    value = series[5]
+    for n in range(4, -1, -1):
+        value = torch.addcmul(series[n], square[..., None], value, value=-1)
+    return torch.where(small[..., None], value, torch.stack(closed, -1))
+
+
+@cache
+def _cross(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(3, 9): the matrices of the cross products with x, y and z."""
+    basis = torch.zeros(3, 3, 3, dtype=dtype)
+    for i in range(3):
+        basis[i, (i + 1) % 3, (i + 2) % 3], basis[i, (i + 2) % 3, (i + 1) % 3] = -1.0, 1.0
+    return basis.flatten(1).to(device)
+
+
+def skew(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """The matrix K of the cross product: K x = vector x x."""
+    return (vector @ _cross(vector.device, vector.dtype)).unflatten(-1, (3, 3))
+
+
+def exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """R = I + a K + b K^2 (Rodrigues) and V = I + b K + c K^2, with t = V u."""
+    square = vector.square().sum(-1)
+    series = _rotation_series(square)[..., None, None]
+    # K^2 = v v^T - |v|^2 I is cheaper and more exact than a product of matrices.
+    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
+    k_square = vector[..., :, None] * vector[..., None, :] - square[..., None, None] * identity
+    k = skew(vector)[..., None, :, :]
+    both = torch.addcmul(
+        identity, series[..., :2, :, :], k
+    )  # R and V along the third axis from last
+    both = torch.addcmul(both, series[..., 1:, :, :], k_square[..., None, :, :])
+    rotation, v = both.unbind(-3)
+    return rotation, v
