@@ -63,19 +63,24 @@ class MoleculeSet:
         return np.diff(self.offsets)
 
     @staticmethod
-    def from_pyg(graphs: Sequence[PygData]) -> MoleculeSet:
-        """From PyTorch Geometric data with `pos` [Angstrom] and `z`, in that order; without
-        properties, Mulliken charges and SMILES."""
-        count, sizes = len(graphs), [len(graph.z) for graph in graphs]
+    def from_atoms(molecules: Sequence[tuple[np.ndarray, np.ndarray]]) -> MoleculeSet:
+        """From nuclear charges (atoms,) and positions (atoms, 3) [Angstrom] of each, in that order;
+        without properties, Mulliken charges and SMILES."""
+        sizes = [len(charges) for charges, _ in molecules]
         return MoleculeSet(
-            positions=np.concatenate([graph.pos.numpy() for graph in graphs]).astype(np.float32),
-            charges=np.concatenate([graph.z.numpy() for graph in graphs]).astype(np.uint8),
+            positions=np.concatenate([places for _, places in molecules]).astype(np.float32),
+            charges=np.concatenate([charges for charges, _ in molecules]).astype(np.uint8),
             offsets=np.concatenate([[0], np.cumsum(sizes)]),
-            index=np.arange(count, dtype=np.int32),
-            properties=np.full((count, 15), np.nan),
+            index=np.arange(len(sizes), dtype=np.int32),
+            properties=np.full((len(sizes), 15), np.nan),
             mulliken=np.full(sum(sizes), np.nan, dtype=np.float32),
-            smiles=np.zeros(count, "S1"),
+            smiles=np.zeros(len(sizes), "S1"),
         )
+
+    @staticmethod
+    def from_pyg(graphs: Sequence[PygData]) -> MoleculeSet:
+        """From PyTorch Geometric data with `pos` [Angstrom] and `z`, as `from_atoms`."""
+        return MoleculeSet.from_atoms([(graph.z.numpy(), graph.pos.numpy()) for graph in graphs])
 
     def take(self, rows: np.ndarray | slice | list[int]) -> MoleculeSet:
         """The molecules in those rows (integers, a mask or a slice), in that order."""

@@ -135,6 +135,25 @@ def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distri
     return build_compat(group)
 
 
+def build_model(
+    config: QM9Config, scaling: Scaling, *, symmetry: str, network: str | nn.Module, seed: int
+) -> AveragedModel:
+    """The network of a run under its law; it starts from `seed`, whatever was drawn before."""
+    target = qm9.find_target(config.target)
+    torch.manual_seed(seed)
+    if isinstance(network, str):
+        assert config.channels is not None, "resolve() fills the sizes"
+        assert config.layers is not None
+        network = build_network(
+            network, output=target.kind, channels=config.channels, layers=config.layers
+        )
+        if config.partial_charges:
+            assert isinstance(network, GraphNetwork), "the configuration allows no other"
+            network = AuxiliaryNetwork(network, config.partial_charges)
+    law = build_distribution(symmetry, GROUPS[config.group](), config)
+    return AveragedModel(network, Augmentation(law, MoleculeAction(target.kind)), scaling)
+
+
 def build_task(
     molecules: MoleculeSet,
     config: QM9Config,
@@ -144,10 +163,7 @@ def build_task(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> tuple[Task, Split]:
-    """Everything the loop needs for one run, and the split it was given.
-
-    The network starts from `seed`, whatever was drawn before.
-    """
+    """Everything the loop needs for one run, and the split it was given."""
     oriented, rows = prepare(molecules, config)
     references = fit_atoms(oriented, rows.train, config.target)
 
@@ -158,33 +174,20 @@ def build_task(
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
     parts |= {"canonical": test, "rotated": rotated}
-    charges = config.partial_charges or 0.0
+    charges = bool(config.partial_charges)
     examples = {
-        name: MoleculeExamples(p, values(p), device, partial=charges > 0 and name == "train")
+        name: MoleculeExamples(p, values(p), device, partial=charges and name == "train")
         for name, p in parts.items()
     }
-    target = qm9.find_target(config.target)
-    torch.manual_seed(seed)
-    if isinstance(network, str):
-        assert config.channels is not None, "resolve() fills the sizes"
-        assert config.layers is not None
-        network = build_network(
-            network, output=target.kind, channels=config.channels, layers=config.layers
-        )
-        if charges:
-            assert isinstance(network, GraphNetwork), "the configuration allows no other"
-            network = AuxiliaryNetwork(network, charges)
-    group = GROUPS[config.group]()
-    augmentation = Augmentation(
-        build_distribution(symmetry, group, config), MoleculeAction(target.kind)
-    )
+    target, group = qm9.find_target(config.target), GROUPS[config.group]()
+    scaling = build_scaling(values(parts["train"]))
     task = Task(
         name="qm9",
         unit=target.unit,
         train=examples["train"],
         validation=examples["validation"],
         tests={name: examples[name] for name in ("canonical", "rotated")},
-        model=AveragedModel(network, augmentation, build_scaling(values(parts["train"]))),
+        model=build_model(config, scaling, symmetry=symmetry, network=network, seed=seed),
         loss=absolute_loss,
         error=absolute_error,
         examples="molecules",
@@ -232,3 +235,19 @@ def load_task(run: Path, molecules: MoleculeSet, device: torch.device | str = "c
     task, _ = build_task(molecules, config, **cell, device=device)
     load_weights(weights, task.model)
     return task
+
+
+def load_model(run: Path) -> tuple[AveragedModel, dict[str, Any]]:
+    """The trained model of a run, and what the run is: `target`, `unit`, `train_count`, ...; for
+    neither are the molecules needed that it was trained on.
+
+    Raises FileNotFoundError if the run has no weights yet, ValueError if it was not on QM9.
+    """
+    from .config import QM9Config
+
+    weights, cell, settings = read_run(run)
+    if "target" not in settings["run"]:
+        raise ValueError(f"{run}: a run of {settings['run']['task']}; give one of qm9")
+    model = build_model(QM9Config.from_dict(settings["config"]), Scaling(), **cell)
+    load_weights(weights, model)
+    return model.eval(), settings["run"]

@@ -1,0 +1,120 @@
+"""Molecules from the files of others: coordinates of any kind that ASE reads, SDF, and SMILES."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .data import MoleculeSet
+from .targets import ELEMENTS
+
+CLOSEST = 0.5  # [Angstrom], less than the length of any bond
+SEED = 0  # of the geometries made for SMILES
+
+Atoms = tuple[np.ndarray, np.ndarray]  # nuclear charges (atoms,) and positions (atoms, 3)
+
+
+def read_molecules(
+    files: Sequence[Path], smiles: Sequence[str] = ()
+) -> tuple[list[str], MoleculeSet]:
+    """The molecules of all files, then those of the SMILES, and what to call each.
+
+    Files of a name that ends in `.sdf` or `.mol` are read by RDKit, in `.smi` as lines of SMILES,
+    all others by ASE (xyz, extxyz, pdb, ...). For SMILES, RDKit adds hydrogen and finds a geometry
+    (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of QM9.
+
+    Raises FileNotFoundError for a missing file, ValueError for what is no geometry of molecules of
+    H, C, N, O and F, with its place.
+    """
+    found: list[tuple[str, Atoms]] = []
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        reader = READERS.get(path.suffix.lower(), _read_ase)
+        found += [(f"{path} {i}", atoms) for i, atoms in enumerate(reader(path), 1)]
+    found += [(text, _embed(text, text)) for text in smiles]
+    if not found:
+        raise ValueError(f"{files[0] if files else 'nothing given'}: no molecules in it")
+    for name, atoms in found:
+        _check(name, *atoms)
+    return [name for name, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
+
+
+def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
+    """Raises ValueError if a network that was trained on QM9 can say nothing of it."""
+    if not len(charges):
+        raise ValueError(f"{name}: has no atoms")
+    for i, charge in enumerate(charges.tolist(), 1):
+        if charge not in ELEMENTS:
+            known = " ".join(ELEMENTS.values())
+            raise ValueError(f"{name}, atom {i}: element {charge} is not one of QM9's ({known})")
+    if not np.isfinite(positions).all():
+        raise ValueError(f"{name}: has a position that is no number")
+    distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    distances[np.diag_indices(len(charges))] = np.inf
+    if distances.min() < CLOSEST:
+        i, j = np.unravel_index(distances.argmin(), distances.shape)
+        raise ValueError(
+            f"{name}: atoms {min(i, j) + 1} and {max(i, j) + 1} are {distances.min():.2g} Angstrom "
+            "apart; are these coordinates in Angstrom?"
+        )
+
+
+def _read_ase(path: Path) -> Iterator[Atoms]:
+    import ase.io
+
+    try:
+        images = ase.io.read(path, index=":")
+    except Exception as error:  # of every kind, by format
+        raise ValueError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
+    for image in images:
+        yield image.get_atomic_numbers(), image.get_positions()
+
+
+def _read_sdf(path: Path) -> Iterator[Atoms]:
+    from rdkit import Chem, rdBase
+
+    with rdBase.BlockLogs(), Chem.SDMolSupplier(str(path), removeHs=False) as supplier:
+        for i, molecule in enumerate(supplier, 1):
+            if molecule is None:
+                raise ValueError(f"{path} {i}: RDKit cannot read it")
+            if not molecule.GetConformer().Is3D():
+                raise ValueError(f"{path} {i}: a drawing; give coordinates in space, or SMILES")
+            yield _atoms_of(molecule)
+
+
+def _read_smiles(path: Path) -> Iterator[Atoms]:
+    for i, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip():
+            yield _embed(line.split()[0], f"{path} line {i}")
+
+
+def _embed(smiles: str, name: str) -> Atoms:
+    """Hydrogen added, in space."""
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None or not molecule.GetNumAtoms():
+            raise ValueError(f"{name}: {smiles!r} is no SMILES")
+        molecule = Chem.AddHs(molecule)
+        if rdDistGeom.EmbedMolecule(molecule, randomSeed=SEED):
+            raise ValueError(f"{name}: RDKit finds no geometry; give coordinates")
+        if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+            rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
+    return _atoms_of(molecule)
+
+
+def _atoms_of(molecule: object) -> Atoms:
+    charges = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])  # type: ignore[attr-defined]
+    return charges, molecule.GetConformer().GetPositions()  # type: ignore[attr-defined]
+
+
+READERS: dict[str, Callable[[Path], Iterator[Atoms]]] = {
+    ".sdf": _read_sdf,
+    ".mol": _read_sdf,
+    ".smi": _read_smiles,
+}

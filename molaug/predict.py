@@ -1,0 +1,177 @@
+"""`python -m molaug.predict RUN FILE ...`: what a trained network says of other molecules."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .commandline import Parser
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .averaging import AveragedModel
+    from .molecules.data import MoleculeSet
+
+PROG = "python -m molaug.predict"
+BATCH = 64  # molecules
+USUAL = (11, 25)  # atoms, of all molecules of QM9 but one in a hundred at either end
+COMPONENTS: dict[
+    str, dict[str, tuple[int, ...]]
+] = {  # of an output, the names of its parts and their places
+    "scalar": {"": ()},
+    "vector": {" x": (0,), " y": (1,), " z": (2,)},
+    "tensor": {f" {'xyz'[i]}{'xyz'[j]}": (i, j) for i in range(3) for j in range(i, 3)},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    asked = build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    # Only now, so that --help and a mistyped option answer at once.
+    from .files import write_bytes
+    from .molecules.read import read_molecules
+    from .molecules.tasks import load_model
+
+    try:
+        run = find_run(asked.run)
+        model, about = load_model(run)
+        names, molecules = read_molecules(asked.files, asked.smiles)
+        middle, spread = predict(model, molecules, asked.copies)
+        values = add_atoms(middle, molecules, about)
+        text = write_csv(names, molecules, values, spread, about)
+        if asked.out:
+            write_bytes(asked.out, text.encode())
+    except (ValueError, OSError) as error:
+        print(f"molaug: {error}", file=sys.stderr)
+        return 1
+    print(describe(run, about, molecules, asked.copies), file=sys.stderr)
+    print(f"Written to {asked.out}" if asked.out else text, end="\n" if asked.out else "")
+    return 0
+
+
+def build_parser() -> Parser:
+    """Of the command."""
+    parser = Parser(
+        prog=PROG,
+        description="Predict the target of a trained run for molecules of your own: a CSV with a "
+        "line per molecule, its prediction averaged over moved copies, and how far the copies "
+        "differ (standard deviation), which is zero for a network of that symmetry.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run", type=Path, help="folder of a run, or of a command with one run")
+    parser.add_argument("files", type=Path, nargs="*", help="xyz, sdf, smi, and what ASE reads")
+    parser.add_argument("--smiles", nargs="+", default=[], metavar="TEXT", help="molecules as text")
+    parser.add_argument("--copies", type=int, default=8, metavar="N", help="to average over [8]")
+    parser.add_argument("--out", type=Path, metavar="PATH", help="file to write [print it]")
+    return parser
+
+
+def find_run(folder: Path) -> Path:
+    """The folder itself if it has weights, or the only one in it that does.
+
+    Raises FileNotFoundError if there is none, ValueError if there are several.
+    """
+    if (folder / "weights.safetensors").exists():
+        return folder
+    found = sorted(path.parent for path in folder.glob("*/weights.safetensors"))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no trained weights there; has this run finished?")
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds several runs: give one of {' '.join(map(str, found))}")
+    return found[0]
+
+
+def predict(model: AveragedModel, molecules: MoleculeSet, copies: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation over copies (graphs, ...), in physical units.
+
+    Molecules are centred, because a network without hard-coded translations knows those near the
+    origin only, and every molecule is moved by the same elements, so that its prediction does not
+    depend on what else is in the file. Raises ValueError for fewer than one copy.
+    """
+    import torch
+
+    from .molecules.data import orient
+    from .molecules.tasks import MoleculeExamples
+
+    if copies < 1:
+        raise ValueError(f"--copies {copies}: must be at least 1")
+    examples = MoleculeExamples(orient(molecules, "centred"), molecules.properties[:, 0])
+    augmentation = model.augmentation
+    torch.manual_seed(0)
+    with torch.no_grad():
+        coefficients = augmentation.distribution.rsample(copies, 1)
+        one_each = augmentation.distribution.group.exp(coefficients)  # (copies, 1, n, n)
+        found = []
+        for rows in torch.arange(len(examples)).split(BATCH):
+            batch, _ = examples.gather(rows)
+            elements = one_each.expand(-1, len(batch), -1, -1).flatten(0, 1)
+            moved = augmentation.action.act(elements, batch.repeat(copies))
+            output = augmentation.action.act_on_output(elements, model.network(moved))
+            found.append(model.scaling.to_physical(output.unflatten(0, (copies, len(batch)))))
+    each = torch.cat(found, 1)
+    return each.mean(0), each.std(0, correction=0)
+
+
+def add_atoms(middle: Tensor, molecules: MoleculeSet, about: dict[str, Any]) -> Tensor:
+    """Total energies are learned without what atoms contribute."""
+    if "atom_references" not in about:
+        return middle
+    import numpy as np
+    import torch
+
+    from .molecules.targets import add_references
+
+    references = np.array(about["atom_references"])
+    return torch.from_numpy(add_references(middle.numpy(), molecules, references))
+
+
+def write_csv(
+    names: Sequence[str],
+    molecules: MoleculeSet,
+    middle: Tensor,
+    spread: Tensor,
+    about: dict[str, Any],
+) -> str:
+    """A line per molecule; for vectors and tensors two columns per component."""
+    from .molecules.targets import find_target
+
+    target = find_target(about["target"])
+    parts = COMPONENTS[target.kind]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [f"{target.name}{part} [{target.unit}]" for part in parts]
+    writer.writerow(["molecule", "atoms", *columns, *(f"copies differ: {c}" for c in columns)])
+    for i, (name, size) in enumerate(zip(names, molecules.sizes.tolist(), strict=True)):
+        numbers = [f"{float(v[(i, *p)]):.4f}" for v in (middle, spread) for p in parts.values()]
+        writer.writerow([name, size, *numbers])
+    return text.getvalue()
+
+
+def describe(run: Path, about: dict[str, Any], molecules: MoleculeSet, copies: int) -> str:
+    """What was asked of what, and how far it can be believed."""
+    text = (
+        f"{about['target']}, {about['symmetry']} {about['network']}, seed {about['seed']}, trained "
+        f"on {about['train_count']:,} molecules of QM9; {len(molecules)} molecules, {copies} copies"
+    )
+    metrics = run / "metrics.json"
+    if metrics.exists():
+        row = json.loads(metrics.read_text())
+        text += (
+            f"\nIts test MAE on QM9 is {row['test_mae_canonical']:.4g} {row['unit']} (B3LYP "
+            f"geometries as published), {row['test_mae_rotated']:.4g} randomly rotated."
+        )
+    low, high = USUAL
+    unusual = int(((molecules.sizes < low) | (molecules.sizes > high)).sum())
+    if unusual:
+        text += f"\nBelieve {unusual} of them less: 98 % of QM9 has {low} to {high} atoms."
+    return text
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

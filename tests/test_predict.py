@@ -1,0 +1,146 @@
+"""Predictions for molecules from files are those of the trained model."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from molaug.molecules.data import load_qm9
+from molaug.molecules.targets import ELEMENTS, add_references
+from molaug.molecules.tasks import MoleculeExamples, load_task
+from molaug.predict import main
+from molaug.train import main as train
+
+needs_qm9 = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
+
+SMALL = ["qm9", "--device", "cpu", "--train-size", "96", "--validation-size", "16", "--epochs", "2"]
+SMALL += ["--test-size", "16", "--channels", "8", "--layers", "1", "--batch-size", "16"]
+
+
+def write_xyz(path: Path, charges: np.ndarray, positions: np.ndarray) -> None:
+    lines = [
+        f"{ELEMENTS[z]} {x:.6f} {y:.6f} {w:.6f}"
+        for z, (x, y, w) in zip(charges, positions, strict=True)
+    ]
+    with path.open("a") as file:
+        file.write("\n".join([str(len(lines)), "", *lines]) + "\n")
+
+
+def read(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A command with one run: of a network that is invariant, so that frames do not matter."""
+    folder = tmp_path_factory.mktemp("distances")
+    arguments = ["--network", "distances", "--symmetry", "none", "--run-dir", str(folder)]
+    assert train([*SMALL, "--target", "U0", *arguments]) == 0
+    return folder
+
+
+@needs_qm9
+def test_predictions_are_those_of_the_model_with_its_references_in_any_company(
+    run, tmp_path, capsys
+):
+    molecules = load_qm9().take(np.array([500, 7, 90_000]))
+    for a, b in zip(molecules.offsets[:-1], molecules.offsets[1:], strict=True):
+        write_xyz(tmp_path / "some.xyz", molecules.charges[a:b], molecules.positions[a:b] + 30)
+    assert main([str(run), str(tmp_path / "some.xyz")]) == 0
+    shown = capsys.readouterr()
+    rows = read(shown.out)
+    assert [row["molecule"] for row in rows] == [f"{tmp_path / 'some.xyz'} {i}" for i in (1, 2, 3)]
+    assert [int(row["atoms"]) for row in rows] == molecules.sizes.tolist()
+    assert "trained on 96 molecules of QM9; 3 molecules, 8 copies" in shown.err
+    task = load_task(run / "none-distances-0", load_qm9())
+    batch, _ = MoleculeExamples(molecules, np.zeros(3)).gather(torch.arange(3))
+    references = np.array(task.about["atom_references"])
+    expected = add_references(task.model.predict(batch).numpy(), molecules, references)
+    known = molecules.properties[:, 10] * 27211.386246
+    for row, prediction, energy in zip(rows, expected, known, strict=True):
+        assert float(row["U0 [meV]"]) == pytest.approx(prediction, rel=1e-7)
+        assert prediction == pytest.approx(energy, rel=0.01)
+        assert float(row["copies differ: U0 [meV]"]) < 1e-3 * float(task.model.scaling.scale)
+    alone = tmp_path / "alone.xyz"
+    write_xyz(
+        alone, *(part[: molecules.sizes[0]] for part in (molecules.charges, molecules.positions))
+    )
+    assert main([str(run), str(alone), "--out", str(tmp_path / "found.csv")]) == 0
+    again = read((tmp_path / "found.csv").read_text())[0]["U0 [meV]"]
+    assert float(again) == pytest.approx(float(rows[0]["U0 [meV]"]), rel=1e-6)
+
+
+@needs_qm9
+def test_a_vector_has_three_columns_and_copies_of_a_learned_law_differ(tmp_path, capsys):
+    arguments = ["--target", "dipole", "--symmetry", "learned", "--run-dir", str(tmp_path / "run")]
+    assert train([*SMALL, *arguments]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path / "run"), "--smiles", "CCO", "O"]) == 0
+    shown = capsys.readouterr()
+    rows = read(shown.out)
+    assert [row["molecule"] for row in rows] == ["CCO", "O"]
+    assert {"dipole x [D]", "dipole y [D]", "dipole z [D]"} < set(rows[0])
+    assert float(rows[0]["copies differ: dipole x [D]"]) > 0
+    assert "Believe 2 of them less" in shown.err
+    assert main([str(tmp_path / "run"), "--smiles", "CCO"]) == 0
+    again = read(capsys.readouterr().out)[0]
+    assert float(again["dipole x [D]"]) == pytest.approx(float(rows[0]["dipole x [D]"]), abs=2e-4)
+
+
+@needs_qm9
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.xyz", "1\n\nCl 0 0 0\n", r"a\.xyz 1, atom 1: element 17 is not one of QM9's \(H C N"),
+        ("a.xyz", "2\n\nC 0 0 0\nC 0 0 0.1\n", r"a\.xyz 1: atoms 1 and 2 are 0\.1 Angstrom apart"),
+        ("a.xyz", "1\n\nC 0 0 nan\n", r"a\.xyz 1: has a position that is no number"),
+        ("a.xyz", "five\n", r"a\.xyz: ASE cannot read it"),
+        ("a.smi", "CCO\nC1\n", r"a\.smi line 2: 'C1' is no SMILES"),
+        ("a.smi", "\n", r"a\.smi: no molecules in it"),
+        (None, "", r"missing: no such file"),
+    ],
+)
+def test_what_is_no_molecule_gives_one_line_and_nothing_is_written(
+    name, text, message, run, tmp_path, capsys
+):
+    path = tmp_path / (name or "missing")
+    if name:
+        path.write_text(text)
+    assert main([str(run), str(path), "--out", str(tmp_path / "found.csv")]) == 1
+    shown = capsys.readouterr().err
+    assert len(shown.splitlines()) == 1
+    assert re.search(message, shown)
+    assert not (tmp_path / "found.csv").exists()
+
+
+@needs_qm9
+def test_a_drawing_is_refused_and_a_geometry_is_taken(run, tmp_path, capsys):
+    from rdkit import Chem
+    from rdkit.Chem import rdDepictor, rdDistGeom
+
+    molecule = Chem.AddHs(Chem.MolFromSmiles("CCO"))
+    rdDepictor.Compute2DCoords(molecule)
+    (tmp_path / "flat.mol").write_text(Chem.MolToMolBlock(molecule))
+    assert main([str(run), str(tmp_path / "flat.mol")]) == 1
+    assert "flat.mol 1: a drawing; give coordinates in space" in capsys.readouterr().err
+    rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+    (tmp_path / "space.mol").write_text(Chem.MolToMolBlock(molecule))
+    assert main([str(run), str(tmp_path / "space.mol")]) == 0
+    assert read(capsys.readouterr().out)[0]["atoms"] == "9"
+
+
+def test_folders_without_one_run_are_refused(tmp_path, capsys):
+    assert main([str(tmp_path), "--smiles", "C"]) == 1
+    assert "no trained weights there" in capsys.readouterr().err
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "weights.safetensors").touch()
+    assert main([str(tmp_path), "--smiles", "C"]) == 1
+    assert "holds several runs: give one of" in capsys.readouterr().err
