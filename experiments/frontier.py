@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from statistics import mean
 from typing import Any
 
 from tables import RESULTS, markdown, write_table
@@ -20,6 +21,7 @@ PUBLISHED = {
     "LieConv-T(3)": (24.0, "GTX 1080 Ti", 29.4, "Finzi et al., ICML 2020"),
     "EquiformerV2": (72.0, "A6000", 14.4, "Liao et al., ICLR 2024"),
 }
+SHOWN = (("learned", "coordinates"), ("none", "e3nn"))  # symmetry and network
 TICKS = {"10 s": 10, "1 min": 60, "10 min": 600, "2 h": 7200, "1 day": 86_400, "5 d": 432_000}
 ERRORS = (10, 30, 100, 300)
 Point = tuple[str, str, float, float, str]  # group, name, seconds, error, where from
@@ -37,12 +39,16 @@ def gather() -> list[Point]:
         for name in ("coordinates, learned SE(3)", "schnet"):
             seconds, error = race[name]["points_seconds_meV"][-1]
             where = "speed-cpu.json, 12,000 molecules, validation"
-            points.append(("one CPU core", name.split(",")[0], seconds, error, where))
-    for row in (read("quick-cpu.json") or {"rows": []})["rows"]:
-        if row["target"] == "homo" and row["symmetry"] == "learned":
-            cell = (row["seconds_training"], row["test_mae_rotated"])
-            where = f"quick-cpu.json, {row['train_count']:,} molecules"
-            points.append(("two CPU cores", "quick, learned", *cell, where))
+            label = f"{name.split(',')[0]}, a minute"
+            points.append(("one CPU core", label, seconds, error, where))
+    rows = (read("opponents-cpu.json") or {"rows": []})["rows"]
+    names = dict.fromkeys((row["symmetry"], row["network"]) for row in rows)
+    for symmetry, network in names:
+        if (symmetry, network) in SHOWN:
+            some = [r for r in rows if (r["symmetry"], r["network"]) == (symmetry, network)]
+            cell = (mean(r[key] for r in some) for key in ("seconds_training", "test_mae_rotated"))
+            where = f"opponents-cpu.json, {some[0]['train_count']:,} molecules, {len(some)} seeds"
+            points.append(("one CPU core", f"{network}, {symmetry}", *cell, where))
     for file, group in (("speedrun-cpu.json", "two CPU cores"), ("speedrun.json", "one GPU")):
         for run in (read(file) or {"runs": []})["runs"][:1]:
             cell = (run["seconds_total"], run["test_mae_rotated"])

@@ -52,8 +52,7 @@ def table(size: str) -> str:
     first, lines = found["rows"][0], compare(found["rows"])
     chosen = {key: title.replace("\n", " ") for key, title in columns(first).items()}
     cells = [
-        [f"{line.symmetry}, {line.network} ({len(line.rows)})"]
-        + [line.show(key, digits=3) for key in chosen]
+        [f"{line.symmetry}, {line.network} ({len(line.rows)})"] + [line.show(key) for key in chosen]
         for line in lines
     ]
     about = (

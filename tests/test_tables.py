@@ -17,10 +17,6 @@ def tables(monkeypatch):
     return importlib.import_module("tables")
 
 
-def test_the_quick_table_is_that_of_its_results(tables):
-    assert tables.read_table("quick") == importlib.import_module("quick").table()
-
-
 @pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*.py")), ids=lambda path: path.stem)
 def test_every_experiment_finds_what_it_imports(path, monkeypatch):
     monkeypatch.syspath_prepend(EXPERIMENTS)
@@ -52,8 +48,10 @@ def test_the_tables_of_speed_are_those_of_their_results(tables):
     assert tables.read_table("frontier") == frontier.table(frontier.gather())
 
 
-@pytest.mark.parametrize("name", ["ablation", "speedrun"])
-def test_the_tables_of_the_recipe_are_those_of_their_results(tables, name):
+@pytest.mark.parametrize(
+    "name", ["ablation", "speedrun", "opponents", "dipole", "qm9_homo_lumo", "compat"]
+)
+def test_the_tables_of_runs_are_those_of_their_results(tables, name):
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")
 
 
