@@ -26,6 +26,7 @@ from .task import Examples, Task, absolute_error, seed_of
 from .verdict import Verdict, judge
 
 HELD_OUT = 5  # one example in five is kept for the verdict
+FEWEST = 40  # examples, of which eight are held out
 WIDTH_RATE = 40.0  # of the logarithm of a width, summed over the steps
 
 
@@ -94,10 +95,10 @@ def learn_widths(
     error: per example, what is minimised and what the verdict is about.
 
     The costs of the generators are measured once, for the network does not change. A function of
-    its arguments alone. Raises ValueError for fewer than ten examples.
+    its arguments alone. Raises ValueError for fewer than 40 examples.
     """
-    if len(data) < 10:
-        raise ValueError(f"{len(data)} examples: at least 10 are needed to learn and to judge")
+    if len(data) < FEWEST:
+        raise ValueError(f"{len(data)} examples: {FEWEST} or more are needed to learn and to judge")
     order = np.random.default_rng(seed).permutation(len(data))
     kept = len(data) // HELD_OUT
     train, held_out = Some(data, order[kept:]), Some(data, order[:kept])

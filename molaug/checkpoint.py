@@ -15,6 +15,8 @@ from torch import nn
 
 from .files import write_bytes
 
+WEIGHTS = "weights.safetensors"
+
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Tensors and plain Python values, for `load_state`."""
@@ -58,15 +60,28 @@ def read_configuration(path: Path) -> dict[str, Any]:
     return configuration
 
 
-def read_run(run: Path) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    """Of the folder of a finished run: its weights file, which cell of the grid it is (symmetry,
-    network, seed), and all that `read_configuration` gives.
+def find_run(folder: Path) -> Path:
+    """The folder itself if it has weights, or the only one in it that does.
 
-    Raises FileNotFoundError if the run has no weights yet.
+    Raises FileNotFoundError if there is none, ValueError if there are several.
     """
-    weights = run / "weights.safetensors"
-    if not weights.exists():
-        raise FileNotFoundError(f"{weights}: no such file; has this run finished?")
+    if (folder / WEIGHTS).exists():
+        return folder
+    found = sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
+    if not found:
+        raise FileNotFoundError(f"{folder}: no trained weights there; has this run finished?")
+    if len(found) > 1:
+        raise ValueError(f"{folder} holds several runs: give one of {' '.join(map(str, found))}")
+    return found[0]
+
+
+def read_run(folder: Path | str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """Of a finished run, by its folder or that of a command with one run: its weights file, which
+    cell of the grid it is (symmetry, network, seed), and all that `read_configuration` gives.
+
+    Raises as `find_run`.
+    """
+    weights = find_run(Path(folder)) / WEIGHTS
     settings = read_configuration(weights)
     cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
     return weights, cell, settings

@@ -41,7 +41,7 @@ class _Part:
     of their loss there; weight: their share of all."""
 
     batch: Any
-    target: Tensor
+    target: Tensor  # standardised
     reach: Tensor
     still: Tensor
     slope: Tensor
@@ -93,15 +93,20 @@ def measure_costs(
     def output_of(elements: Tensor, batch: Any) -> Tensor:
         return action.act_on_output(elements, model.network(action.act(elements, batch)))
 
+    targets = [model.scaling.to_standard(target) for _, target in batches]
+    # Near zero where targets are standardised; vectors, tensors and classes have no other mean.
+    is_scalar = targets[0].ndim == 1 and targets[0].is_floating_point()
+    centre = torch.cat(targets).mean() if is_scalar else law.caps.new_zeros(())
     parts, unmoved, mean = [], law.caps.new_zeros(()), law.caps.new_zeros(())
-    for (batch, target), reach in zip(batches, spread.split(counts), strict=True):
-        standard, weight = model.scaling.to_standard(target), len(batch) / sum(counts)
+    for (batch, _), standard, reach in zip(batches, targets, spread.split(counts), strict=True):
+        weight = len(batch) / sum(counts)
         still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
         value, slope = _value_and_slope(partial(rate, target=standard), still)
         unmoved += weight * value
-        mean += weight * rate(torch.zeros_like(still), standard)
+        mean += weight * rate(centre.to(still).expand_as(still), standard)
         parts.append(_Part(batch, standard, reach, still, slope, weight))
-    learned = (mean - unmoved).clamp_min(0.05 * mean)  # of a network that has learned nothing
+    # The least that is learned: of a network that has learned nothing, or where all are equal.
+    learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
 
     def lost_and_bend(share: float, direction: Tensor) -> tuple[Tensor, Tensor]:
         lost, linear = -unmoved, torch.zeros_like(unmoved)

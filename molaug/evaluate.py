@@ -147,14 +147,15 @@ def variance(values: Float[Tensor, "copies ..."]) -> Float[Tensor, "..."]:
 
 @torch.no_grad()
 def mean_rotation(law: Distribution, draws: int = 4096) -> float | None:
-    """||E R|| / sqrt(d), in the Frobenius norm, of the linear parts R of the elements that are
-    drawn: 1 if nothing is turned, 0 if rotations are uniform (Haar), to within the noise of the
-    draws, 1 / sqrt(draws). None for a group of more than one space. A function of its arguments
-    alone."""
-    if law.group.dimension > 3:
+    """||E R|| / sqrt(d), in the Frobenius norm, of the rotations R that are drawn: 1 if nothing is
+    turned, 0 if they are uniform (Haar), to within the noise of the draws, 1 / sqrt(draws). None
+    for a group without rotations, or of more than one space. A function of its arguments alone."""
+    turns = torch.tensor([member.kind == "rotation" for member in law.group.members])
+    if law.group.dimension > 3 or not turns.any():
         return None
     torch.manual_seed(seed_of(EVALUATION))
-    linear = law.group.exp(law.rsample(1, draws)[0])[:, :-1, :-1]
+    coefficients = law.rsample(1, draws)[0] * turns.to(law.caps)
+    linear = law.group.exp(coefficients)[:, :-1, :-1]
     return float(linear.mean(0).norm() / len(linear[0]) ** 0.5)
 
 

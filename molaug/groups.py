@@ -23,7 +23,8 @@ from torch import Tensor
 
 from .exponentials import exp_plane, exp_rotation, exp_scaled, homogeneous
 
-Kind = Literal["rotation", "translation", "shear", "squeeze", "scale"]
+Space = Literal["rotation", "translation", "shear", "squeeze", "scale"]
+Kind = Space | Literal["hue", "brightness", "contrast", "saturation"]
 
 
 @dataclass(frozen=True)

@@ -76,21 +76,22 @@ def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: flo
     torch._foreach_lerp_(ours, theirs, weight)
 
 
-def start_fabric(device: str = "auto", precision: str = "32-true", devices: int = 1) -> Any:
+def start_fabric(device: str = "auto", devices: int = 1) -> Any:
     """Lightning Fabric on `devices` of a kind (auto, cpu, gpu), one process each, launched.
 
     Under torchrun, which has started the processes already, their number is torchrun's.
     """
+    if device == "auto":  # GPUs of other makers have no float64, in which predictions are kept
+        device = "gpu" if torch.cuda.is_available() else "cpu"
     keep_freed_memory()
     # Where the whole of Lightning is installed, Fabric has another name.
     module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
     world = int(os.environ.get("WORLD_SIZE", devices))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
     fabric = import_module(module).Fabric(
-        accelerator=device,
+        accelerator="cuda" if device == "gpu" else "cpu",
         devices=here,
         num_nodes=world // here,
-        precision=precision,
         # Widths have no gradient while they are frozen.
         strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
     )
@@ -108,23 +109,32 @@ def leave_group() -> None:
 
 class TrainingLoss(nn.Module):
     """The loss of a batch, and what the network asks for beside it, in one forward pass: what
-    several processes must see to know which parameters took part."""
+    several processes must see to know which parameters took part.
 
-    def __init__(self, model: AveragedModel, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    bf16: products of the network in bfloat16. Not by Fabric, which would round targets of -1e7 meV
+    to float32 on their way, and does not take frozen batches apart.
+    """
+
+    def __init__(
+        self, model: AveragedModel, loss: Callable[[Tensor, Tensor], Tensor], bf16: bool
+    ) -> None:
         super().__init__()
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.bf16 = model, loss, bf16
 
     def forward(
         self, batch: Any, target: Tensor, copies: int, share: Share
     ) -> tuple[Tensor, Tensor | float]:
-        loss = self.loss(self.model(batch, copies, share), self.model.scaling.to_standard(target))
-        return loss, self.model.pop_auxiliary_loss()
+        with torch.autocast(target.device.type, torch.bfloat16, enabled=self.bf16):
+            output = self.model(batch, copies, share)
+            auxiliary = self.model.pop_auxiliary_loss()
+        output = output.float() if self.bf16 else output
+        return self.loss(output, self.model.scaling.to_standard(target)), auxiliary
 
 
 class Trainer:
     """Trains `task.model`; its running average is `averaged`, which is what is evaluated.
 
-    fabric: a set-up Lightning Fabric, for device, precision and processes.
+    fabric: a set-up Lightning Fabric, for device and processes.
     folder: where `state.pt` and `history.csv` are kept; an existing state is continued.
     """
 
@@ -137,7 +147,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
-        training_loss = TrainingLoss(task.model, task.loss)
+        training_loss = TrainingLoss(task.model, task.loss, recipe.precision == "bf16-mixed")
         self.training_loss, *self.optimizers = fabric.setup(training_loss, *self.plain_optimizers)
         self.averaged.to(fabric.device)
         self.progress = Progress()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from .averaging import AveragedModel
     from .molecules.data import MoleculeSet
+    from .molecules.read import Label
 
 PROG = "python -m molaug.predict"
 BATCH = 64  # molecules
@@ -32,19 +33,25 @@ COMPONENTS: dict[
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns the exit status."""
-    asked = build_parser().parse_args(sys.argv[1:] if arguments is None else list(arguments))
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    asked = build_parser().parse_intermixed_args(words)
     # Only now, so that --help and a mistyped option answer at once.
+    from .checkpoint import find_run
     from .files import write_bytes
     from .molecules.read import read_molecules
     from .molecules.tasks import load_model
 
     try:
+        if asked.out and asked.out.is_dir():
+            raise ValueError(f"--out {asked.out}: is a folder; name a file")
+        if files := [text for text in asked.smiles if Path(text).is_file()]:
+            raise ValueError(f"--smiles {files[0]}: is a file; name files before --smiles")
         run = find_run(asked.run)
         model, about = load_model(run)
-        names, molecules = read_molecules(asked.files, asked.smiles)
+        labels, molecules = read_molecules(asked.files, asked.smiles)
         middle, spread = predict(model, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)
-        text = write_csv(names, molecules, values, spread, about)
+        text = write_csv(labels, molecules, values, spread, about)
         if asked.out:
             write_bytes(asked.out, text.encode())
     except (ValueError, OSError) as error:
@@ -72,21 +79,6 @@ def build_parser() -> Parser:
     return parser
 
 
-def find_run(folder: Path) -> Path:
-    """The folder itself if it has weights, or the only one in it that does.
-
-    Raises FileNotFoundError if there is none, ValueError if there are several.
-    """
-    if (folder / "weights.safetensors").exists():
-        return folder
-    found = sorted(path.parent for path in folder.glob("*/weights.safetensors"))
-    if not found:
-        raise FileNotFoundError(f"{folder}: no trained weights there; has this run finished?")
-    if len(found) > 1:
-        raise ValueError(f"{folder} holds several runs: give one of {' '.join(map(str, found))}")
-    return found[0]
-
-
 def predict(model: AveragedModel, molecules: MoleculeSet, copies: int) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over copies (graphs, ...), in physical units.
 
@@ -94,6 +86,7 @@ def predict(model: AveragedModel, molecules: MoleculeSet, copies: int) -> tuple[
     origin only, and every molecule is moved by the same elements, so that its prediction does not
     depend on what else is in the file. Raises ValueError for fewer than one copy.
     """
+    import numpy as np
     import torch
 
     from .molecules.data import orient
@@ -101,7 +94,7 @@ def predict(model: AveragedModel, molecules: MoleculeSet, copies: int) -> tuple[
 
     if copies < 1:
         raise ValueError(f"--copies {copies}: must be at least 1")
-    examples = MoleculeExamples(orient(molecules, "centred"), molecules.properties[:, 0])
+    examples = MoleculeExamples(orient(molecules, "centred"), np.zeros(len(molecules)))
     augmentation = model.augmentation
     torch.manual_seed(0)
     with torch.no_grad():
@@ -132,7 +125,7 @@ def add_atoms(middle: Tensor, molecules: MoleculeSet, about: dict[str, Any]) -> 
 
 
 def write_csv(
-    names: Sequence[str],
+    labels: Sequence[Label],
     molecules: MoleculeSet,
     middle: Tensor,
     spread: Tensor,
@@ -146,10 +139,12 @@ def write_csv(
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     columns = [f"{target.name}{part} [{target.unit}]" for part in parts]
-    writer.writerow(["molecule", "atoms", *columns, *(f"copies differ: {c}" for c in columns)])
-    for i, (name, size) in enumerate(zip(names, molecules.sizes.tolist(), strict=True)):
+    writer.writerow(
+        ["molecule", "name", "atoms", *columns, *(f"copies differ: {c}" for c in columns)]
+    )
+    for i, (label, size) in enumerate(zip(labels, molecules.sizes.tolist(), strict=True)):
         numbers = [f"{float(v[(i, *p)]):.4f}" for v in (middle, spread) for p in parts.values()]
-        writer.writerow([name, size, *numbers])
+        writer.writerow([label.place, label.name, size, *numbers])
     return text.getvalue()
 
 

@@ -20,6 +20,7 @@ class Recipe:
 
     width_rate: learning rate of the logarithm of a width, summed over the steps of a run, so that
     widths move as far in a short run as in a long one; they move in every `stride`-th step.
+    precision: `32-true`, or `bf16-mixed` for the network's products in bfloat16.
     probing: share of the training copies that probe the whole range of one generator
     (`LearnedUniform`) at the start; it falls to zero.
     """
@@ -38,6 +39,7 @@ class Recipe:
     optimizer: str = "muon"
     warmup: float = 0.05
     schedule: str = "cosine"
+    precision: str = "32-true"
 
 
 def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:

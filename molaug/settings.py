@@ -95,7 +95,8 @@ class RunConfig(Config):
     validation_size: int | None = option(
         None, "validation examples", "data", unset="preset", at_least=1
     )
-    test_size: int | None = option(None, "test examples", "data", unset="preset", at_least=1)
+    # A verdict needs a few to tell a rise from chance.
+    test_size: int | None = option(None, "test examples", "data", unset="preset", at_least=8)
 
     epochs: int | None = option(None, "passes over the data", "run", unset="preset", at_least=1)
     batch_size: int | None = option(None, "examples per step", "run", unset="preset", at_least=1)

@@ -35,18 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .report import console, print_plain, show_widths
 
     out = console()
-    # Of several processes the first speaks for all.
-    out.quiet = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) != "0"
+    out.quiet = not is_first()
     try:
         config = prepare_run(config, out)
         data = tasks_of(config).open_data(config)
         folder = config.run_dir or Path("runs") / config.run_name
         claim_folder(folder, config)
         rows = train_all(data, config, folder, out)
-    except (ValueError, FileNotFoundError, NotFinite) as error:
+    except (ValueError, OSError, NotFinite) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
-    if not all(rows):
+    if not is_first():
         return 0
     over_seeds = verdicts_over_seeds(rows)
     write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
@@ -59,6 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def is_first() -> bool:
+    """Whether this is the first of several processes, which speaks and writes for all."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+
+
 def tasks_of(config: RunConfig) -> Any:
     """The module that knows the data and the models of a task: `tasks` of molecules or images, with
     open_data, build_task, describe and illustrate."""
@@ -66,10 +70,18 @@ def tasks_of(config: RunConfig) -> Any:
 
 
 def prepare_run(config: RunConfig, out: Console) -> RunConfig:
-    """Resolve the preset for this machine, and set threads."""
+    """Resolve the preset for this machine, and set threads.
+
+    Raises ValueError if this machine lacks the devices that were asked for.
+    """
     import torch
 
-    gpu = config.device != "cpu" and torch.cuda.is_available()
+    gpus = torch.cuda.device_count() if config.device != "cpu" else 0
+    gpu = bool(gpus)
+    if config.device == "gpu" and not gpu:
+        raise ValueError("--device gpu: torch finds no CUDA GPU here; leave it out, or choose cpu")
+    if gpu and config.devices > gpus:
+        raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
     resolved = resolve(config, gpu)
     if config.preset == "auto":
         out.print(
@@ -114,6 +126,8 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
     """
     from .files import write_json
 
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
     path, ours = folder / "config.json", config.to_dict()
     if path.exists():
         theirs = json.loads(path.read_text())
@@ -124,7 +138,8 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
                 f"{folder} holds a run with other settings ({', '.join(differing)}): "
                 "choose another --run-dir, or delete that folder"
             )
-    write_json(path, ours)
+    if is_first():
+        write_json(path, ours)
 
 
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
@@ -142,12 +157,12 @@ def train_one(
     label: str,
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
-    from .checkpoint import save_weights
+    from .checkpoint import WEIGHTS, save_weights
     from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
     from .files import write_json
-    from .loop import Trainer, start_fabric
+    from .loop import Interrupted, Trainer, start_fabric
     from .objectives import build_objective
-    from .report import Monitor, describe_widths, save_widths_picture, versions
+    from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
     from .verdict import judge
 
     run = run_folder(folder, symmetry, network, seed)
@@ -155,23 +170,30 @@ def train_one(
     if finished.exists():
         row: dict[str, Any] = json.loads(finished.read_text())
         return row
-    assert config.precision is not None, "resolve() fills it"
-    fabric = start_fabric(config.device, config.precision, config.devices)
+    fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(
         data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
     )
     identity = {"symmetry": symmetry, "network": network, "seed": seed, **task.about}
     settings = {"run": identity, "config": config.to_dict(), "versions": versions()}
-    write_json(run / "run.json", settings)
-    rows.save(run / "split.npz")
+    if fabric.is_global_zero:
+        write_json(run / "run.json", settings)
+        rows.save(run / "split.npz")
     initial = task.model.augmentation.distribution.widths.tolist()
     objective = build_objective(config.objective, config.reward)
     trainer = Trainer(task, objective, build_recipe(config, seed), run, fabric)
-    with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
-        model = trainer.fit(monitor)
+    if done := trainer.progress.step:
+        print_plain(out, f"{label}  continued after step {done:,} of {trainer.total:,}")
+    try:
+        with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
+            model = trainer.fit(monitor)
+    except Interrupted:
+        at = f"{label}  stopped after step {trainer.progress.step:,} of {trainer.total:,}"
+        print_plain(out, f"{at}, its state saved; the same command continues")
+        raise
     if not fabric.is_global_zero:
         return {}
-    save_weights(run / "weights.safetensors", model, settings)
+    save_weights(run / WEIGHTS, model, settings)
     title = f"{symmetry} {network} seed {seed}"
     save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
     curves = measure_curves(model, task, copies=config.test_copies, seed=seed)

@@ -95,7 +95,7 @@ def test_images_have_the_plane():
 
 def test_a_few_examples_are_refused():
     few = MoleculeExamples(load_sample().take(np.arange(5)), np.zeros(5))
-    with pytest.raises(ValueError, match="5 examples: at least 10"):
+    with pytest.raises(ValueError, match="5 examples: 40 or more"):
         learn_widths(Height(), few)
 
 

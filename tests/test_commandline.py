@@ -22,7 +22,7 @@ class Toy(Config):
 
 
 TASKS = {"toy": Toy}
-SAMPLES = {int: "7", float: "0.25", Path: "somewhere/else"}
+SAMPLES = {int: "8", float: "0.25", Path: "somewhere/else"}
 
 
 def _refused(capsys: pytest.CaptureFixture[str], line: str, tasks=CONFIGS) -> str:

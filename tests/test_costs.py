@@ -41,6 +41,21 @@ def test_costs_are_nothing_where_the_network_is_symmetric_and_all_where_it_is_no
     assert torch.equal(costs, again)
 
 
+class Signed(torch.nn.Module):
+    """Of every second molecule the negative, so that the mean of what is predicted is zero."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch):
+        return signs(len(batch)) * self.network(batch)
+
+
+def signs(count: int) -> torch.Tensor:
+    return 1.0 - 2 * (torch.arange(count) % 2)
+
+
 class Window(torch.nn.Module):
     """The height of the first atom, of which nothing is left beyond `edge` Angstrom from zero."""
 
@@ -53,11 +68,38 @@ class Window(torch.nn.Module):
         return 1.0 * (height.abs() < self.edge)
 
 
+ATOMS = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
+
+
 def cost_of_moving_up(network, target: float, share: float) -> float:
     """Of 128 atoms at the origin, with a width of that share of 5 Angstrom."""
-    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
-    model = AveragedModel(network, Augmentation(LearnedUniform(SE3(), share), MoleculeAction()))
-    return float(measure_costs(model, [(atoms, torch.full((128,), target))], absolute_loss)[UP])
+    law = LearnedUniform(SE3(), share)
+    model = AveragedModel(Signed(network), Augmentation(law, MoleculeAction()))
+    return float(measure_costs(model, [(ATOMS, target * signs(128))], absolute_loss)[UP])
+
+
+def test_costs_are_the_same_whatever_the_mean_of_the_targets():
+    """Of a model that was given no scaling, too."""
+
+    class Height(torch.nn.Module):
+        def forward(self, batch):
+            return 100 + batch.positions[:, 0, 2]
+
+    atoms = MoleculeBatch(torch.randn(128, 1, 3), ATOMS.charges)
+    model = AveragedModel(Height(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+    costs = measure_costs(model, [(atoms, 100 + atoms.positions[:, 0, 2])], absolute_loss)
+    assert costs[UP] > 1
+    assert costs[0] > 0.3
+    assert (costs[[2, 3, 4]] < 1e-4).all()
+
+
+def test_a_constant_learned_from_equal_targets_costs_nothing():
+    class One(torch.nn.Module):
+        def forward(self, batch):
+            return torch.ones(len(batch))
+
+    model = AveragedModel(One(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+    assert measure_costs(model, [(ATOMS, torch.ones(128))], absolute_loss).tolist() == [0.0] * 6
 
 
 def test_a_symmetry_that_ends_somewhere_costs_little_until_the_width_is_there():
@@ -87,8 +129,8 @@ def test_changes_that_raise_some_losses_as_much_as_they_lower_others_bend_nothin
 
     class Tilt(torch.nn.Module):
         def forward(self, batch):
-            signs = 1 - 2 * (torch.arange(len(batch)) // 2 % 2)
-            return 2.0 + 0.5 * signs + 2 * batch.positions[:, 0, 2].abs() / 5
+            side = 1 - 2 * (torch.arange(len(batch)) // 2 % 2)
+            return 2.0 + 0.5 * side + 2 * batch.positions[:, 0, 2].abs() / 5
 
     # Half of the residuals are 0.5 and half -0.5; moves change predictions by up to 2.
     assert cost_of_moving_up(Tilt(), 2.0, 0.1) == pytest.approx(PARTIAL)
@@ -101,9 +143,8 @@ def test_widths_that_are_open_and_free_need_not_be_measured_again():
 
 
 def test_generators_that_are_not_asked_about_keep_their_costs():
-    atoms = MoleculeBatch(torch.zeros(128, 1, 3), torch.ones(128, 1, dtype=torch.int))
     law = LearnedUniform(SE3(), 0.9)
     law.costs.fill_(7.0)
-    model = AveragedModel(Window(2.0), Augmentation(law, MoleculeAction()))
-    costs = measure_costs(model, [(atoms, torch.ones(128))], absolute_loss, places=[UP])
+    model = AveragedModel(Signed(Window(2.0)), Augmentation(law, MoleculeAction()))
+    costs = measure_costs(model, [(ATOMS, signs(128))], absolute_loss, places=[UP])
     assert costs.tolist() == pytest.approx([7.0] * UP + [0.6], abs=0.02)

@@ -36,9 +36,9 @@ def build_task(bad_row: int | None = None) -> Task:
     molecules = load_sample().take(np.arange(80))
     values = molecules.properties[:, 5].copy()
     scaling = build_scaling(values)
-    if bad_row is not None:
-        values[bad_row] = math.nan
     train = MoleculeExamples(molecules.take(np.arange(64)), values[:64])
+    if bad_row is not None:
+        train.targets[bad_row] = math.nan
     test = MoleculeExamples(molecules.take(np.arange(64, 80)), values[64:])
     torch.manual_seed(0)
     augmentation = Augmentation(LearnedUniform(SE3()), MoleculeAction())

@@ -131,9 +131,34 @@ def test_a_drawing_is_refused_and_a_geometry_is_taken(run, tmp_path, capsys):
     assert main([str(run), str(tmp_path / "flat.mol")]) == 1
     assert "flat.mol 1: a drawing; give coordinates in space" in capsys.readouterr().err
     rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+    molecule.SetProp("_Name", "ethanol")
     (tmp_path / "space.mol").write_text(Chem.MolToMolBlock(molecule))
-    assert main([str(run), str(tmp_path / "space.mol")]) == 0
-    assert read(capsys.readouterr().out)[0]["atoms"] == "9"
+    # Options may stand between the run and its files.
+    assert main([str(run), "--copies", "2", str(tmp_path / "space.mol")]) == 0
+    found = read(capsys.readouterr().out)[0]
+    assert (found["name"], found["atoms"]) == ("ethanol", "9")
+    (tmp_path / "bare.mol").write_text(Chem.MolToMolBlock(Chem.RemoveHs(molecule)))
+    assert main([str(run), str(tmp_path / "bare.mol")]) == 1
+    assert "bare.mol 1: lacks 6 hydrogen atoms; add them" in capsys.readouterr().err
+
+
+@needs_qm9
+def test_what_is_no_single_molecule_or_no_place_to_write_is_refused(run, tmp_path, capsys):
+    crystal = tmp_path / "crystal.xyz"
+    crystal.write_text('1\nLattice="3 0 0 0 3 0 0 0 3"\nC 0 0 0\n')
+    assert main([str(run), str(crystal)]) == 1
+    assert "crystal.xyz 1: has a periodic cell" in capsys.readouterr().err
+    assert main([str(run), "--smiles", "C", "--out", str(tmp_path)]) == 1
+    assert "is a folder; name a file" in capsys.readouterr().err
+    assert main([str(run), "--smiles", "C", str(crystal)]) == 1
+    assert "is a file; name files before --smiles" in capsys.readouterr().err
+
+
+@needs_qm9
+def test_a_list_of_smiles_keeps_its_names(run, tmp_path, capsys):
+    (tmp_path / "some.smi").write_text("CCO ethanol\nO\n")
+    assert main([str(run), str(tmp_path / "some.smi")]) == 0
+    assert [row["name"] for row in read(capsys.readouterr().out)] == ["ethanol", "O"]
 
 
 def test_folders_without_one_run_are_refused(tmp_path, capsys):

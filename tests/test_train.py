@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 
 from molaug.evaluate import mean_error
 from molaug.images import tasks as images
-from molaug.molecules.data import load_qm9
+from molaug.loop import read_history
+from molaug.molecules.data import load_qm9, load_sample
 from molaug.molecules.tasks import load_task
 from molaug.train import main
 
@@ -146,10 +147,67 @@ def test_killed_and_terminated_runs_end_as_the_uninterrupted_one(tmp_path):
         assert outcome(folder) == outcome(tmp_path / "whole")
 
 
+SPRITES = ["sprites", "--device", "cpu", "--train-size", "64", "--validation-size", "16"]
+SPRITES += ["--test-size", "16", "--channels", "8", "--layers", "2", "--epochs", "2"]
+SPRITES += ["--test-copies", "2"]
+
+
+@pytest.mark.parametrize("arguments", [SMALL, SPRITES], ids=["molecules", "images"])
+def test_bfloat16_trains(arguments, tmp_path):
+    """Nearly to the same weights: the first losses differ by rounding alone."""
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        folder = tmp_path / precision
+        chosen = [*arguments, "--epochs", "1", "--symmetry", "learned", "--precision", precision]
+        assert main([*chosen, "--run-dir", str(folder)]) == 0
+        (history,) = folder.glob("*/history.csv")
+        losses.append(read_history(history)[0]["train_loss"])
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_two_processes_start_in_a_new_folder_and_speak_once(tmp_path):
+    """As one does, to rounding: both find nothing there, and one of them writes."""
+    arguments = [*SPRITES, "--symmetry", "learned", "fixed_true"]
+    command = [sys.executable, "-m", "molaug.train", *arguments, "--devices", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for _ in range(2):  # the second time there is nothing left to do
+        done = subprocess.run(
+            [*command, "--run-dir", str(tmp_path / "two")],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.count("The report, with pictures") == 1
+    assert main([*arguments, "--run-dir", str(tmp_path / "one")]) == 0
+    one, two = (
+        read_history(next((tmp_path / f).glob("learned*/history.csv"))) for f in ("one", "two")
+    )
+    assert [row["width_r"] for row in two] == pytest.approx(
+        [row["width_r"] for row in one], rel=1e-3
+    )
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_devices_and_folders_that_are_not_there_are_refused_before_anything_is_made(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    folder = tmp_path / "run"
+    assert main([*SMALL, "--device", "gpu", "--run-dir", str(folder)]) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("molaug: --device")
+    assert message.count("\n") == 1
+    assert not folder.exists()
+    folder.write_text("a file")
+    assert main([*SMALL, "--run-dir", str(folder)]) == 1
+    assert "is a file; give a folder" in capsys.readouterr().err
+    assert folder.read_text() == "a file"
+
+
 def test_images_are_trained_by_the_same_command(tmp_path):
-    arguments = ["sprites", "--device", "cpu", "--train-size", "64", "--validation-size", "16"]
-    arguments += ["--test-size", "16", "--channels", "8", "--layers", "2", "--epochs", "2"]
-    arguments += ["--test-copies", "2", "--symmetry", "learned", "fixed_true", "none"]
+    arguments = [*SPRITES, "--symmetry", "learned", "fixed_true", "none"]
     assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
     rows = json.loads((tmp_path / "comparison.json").read_text())["rows"]
     for row in rows:
@@ -159,6 +217,11 @@ def test_images_are_trained_by_the_same_command(tmp_path):
     assert none == 0 < learned
     assert fixed == pytest.approx(math.pi / 4)
     assert "A test image as the law moves it" in (tmp_path / "report.html").read_text()
-    task = images.load_task(tmp_path / "none-residual-0")
+    task = images.load_task(str(tmp_path / "none-residual-0"))
+    assert not task.model.training
+    with pytest.raises(ValueError, match="holds several runs"):
+        images.load_task(tmp_path)
+    with pytest.raises(ValueError, match="a run of sprites; give one of qm9"):
+        load_task(tmp_path / "none-residual-0", load_sample())
     assert mean_error(task.model, task, task.tests["canonical"]) == rows[2]["test_error_canonical"]
     assert main([*arguments, "--run-dir", str(tmp_path), "--degrees", "30"]) == 1

@@ -37,14 +37,14 @@ class Colour(Group):
 
     dimension = 3
     members = (
-        Generator("hue", "rotation", _TURN, math.pi, "rad"),
-        Generator("brightness", "translation", tuple((i, 3, 1.0) for i in _AXES), 0.5),
+        Generator("hue", "hue", _TURN, math.pi, "rad"),
+        Generator("brightness", "brightness", tuple((i, 3, 1.0) for i in _AXES), 0.5),
         Generator(
             "contrast",
-            "scale",
+            "contrast",
             (*((i, i, 1.0) for i in _AXES), *((i, 3, -0.5) for i in _AXES)),
         ),
-        Generator("saturation", "scale", _CHROMA),
+        Generator("saturation", "saturation", _CHROMA),
     )
 
     def exp(self, coefficients: Float[Tensor, "*batch 4"]) -> Float[Tensor, "*batch 4 4"]:

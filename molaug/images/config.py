@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar, final
 
 from molaug.options import option
-from molaug.settings import RunConfig
+from molaug.settings import GENERATORS, RunConfig
 
 SYMMETRIES = ("learned", "fixed", "fixed_true", "none")
 PLANE = ("so2", "se2", "aff2")
@@ -41,6 +41,15 @@ class ImageConfig(RunConfig):
         choices=CLASSIFIERS,
     )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
+    generators: tuple[str, ...] = option(
+        (),
+        "generators whose widths are learned, of those of the group: "
+        + "; ".join(
+            f"{name}: {' '.join(GENERATORS[name])}" for name in ("aff2", "light", "colour")
+        ),
+        "symmetry",
+        unset="all of the group",
+    )
     mean_of: str = option("logits", "what is averaged over copies", "symmetry", choices=AVERAGES)
     ranges: str = option(
         "shared",

@@ -165,15 +165,19 @@ def illustrate(model: AveragedModel, task: Task) -> dict[str, Any]:
     return found
 
 
-def load_task(run: Path, device: torch.device | str = "cpu") -> Task:
-    """The task of a finished run, its model with the trained weights, from the run's folder.
+def load_task(run: Path | str, device: torch.device | str = "cpu") -> Task:
+    """The task of a finished run, its model with the trained weights and set to evaluate; run: its
+    folder, or that of a command with one run.
 
-    Raises FileNotFoundError if the run has no weights yet.
+    Raises FileNotFoundError if the run has no weights yet, ValueError if it was not on images.
     """
     from .config import CONFIGS
 
     weights, cell, settings = read_run(run)
+    if settings["run"].get("task") not in CONFIGS:
+        raise ValueError(f"{run}: not a run on images; `molaug.molecules.tasks` opens it")
     config = CONFIGS[settings["run"]["task"]].from_dict(settings["config"])
     task, _ = build_task(open_data(config), config, **cell, device=device)
     load_weights(weights, task.model)
+    task.model.eval()
     return task

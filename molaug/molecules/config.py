@@ -12,10 +12,12 @@ from molaug.settings import GENERATORS, PRESETS, RunConfig
 GROUPS = ("so3", "se3", "aff3")
 SYMMETRIES = ("learned", "fixed", "none", "augerino_compat")
 LEVELS = ("coordinates", "vectors", "distances")
-OPPONENTS = ("e3nn", "vector_channels", "schnet", "dimenetpp", "visnet")
+SCALAR_ONLY = ("schnet", "dimenetpp", "visnet")
+OPPONENTS = ("e3nn", "vector_channels", *SCALAR_ONLY)
 NETWORKS = LEVELS + OPPONENTS
 FRAMES = ("raw", "centred", "random")
 DIRECTIONS = ("generators", "learned")
+HEADS = 8  # of ViSNet
 
 
 def target_names() -> tuple[str, ...]:
@@ -23,6 +25,13 @@ def target_names() -> tuple[str, ...]:
     from .targets import TARGETS  # needs numpy, which a light import should not
 
     return tuple(TARGETS)
+
+
+def target_kind(name: str) -> str:
+    """scalar, vector or tensor."""
+    from .targets import find_target
+
+    return find_target(name).kind
 
 
 def split_names() -> tuple[str, ...]:
@@ -150,6 +159,22 @@ class QM9Config(RunConfig):
         if others and self.partial_charges:
             raise ValueError(
                 f"--partial-charges: takes the networks {' '.join(LEVELS)}, not {others[0]}"
+            )
+        kind = target_kind(self.target)
+        for name in {*self.network} & {*SCALAR_ONLY}:
+            if kind != "scalar":
+                raise ValueError(
+                    f"--network {name}: predicts scalars only, and {self.target} is a {kind}"
+                )
+        if "visnet" in self.network and (self.channels or 0) % HEADS:
+            raise ValueError(
+                f"--channels {self.channels}: visnet takes multiples of its {HEADS} heads"
+            )
+        rigid = [n for n in GENERATORS[self.group] if n in GENERATORS["se3"]]
+        if self.directions == "learned" and self.generators and {*rigid} - {*self.generators}:
+            raise ValueError(
+                f"--generators {' '.join(self.generators)}: learned directions turn within all of "
+                f"{' '.join(rigid)}, which must be among them"
             )
         for name, most in split_sizes(self.split).items():
             if (getattr(self, name) or 0) > most:

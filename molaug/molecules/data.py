@@ -65,7 +65,9 @@ class MoleculeSet:
     @staticmethod
     def from_atoms(molecules: Sequence[tuple[np.ndarray, np.ndarray]]) -> MoleculeSet:
         """From nuclear charges (atoms,) and positions (atoms, 3) [Angstrom] of each, in that order;
-        without properties, Mulliken charges and SMILES."""
+        without properties, Mulliken charges and SMILES. Raises ValueError if there are none."""
+        if not molecules:
+            raise ValueError("no molecules: give at least one")
         sizes = [len(charges) for charges, _ in molecules]
         return MoleculeSet(
             positions=np.concatenate([places for _, places in molecules]).astype(np.float32),
@@ -141,13 +143,17 @@ def load_qm9(
     """
     root = Path(root or default_root())
     cache = root / CACHE_NAME
+    given = None if qm9_dir is None else find_source(Path(qm9_dir))
     try:
-        return MoleculeSet(**read_cache(cache, expected))
+        found = MoleculeSet(**read_cache(cache, expected))
+        if given:
+            _say(f"QM9 is in {cache}, from before: delete that file to have {given} converted")
+        return found
     except (FileNotFoundError, NotADirectoryError):
         pass
     except ValueError as error:
         _say(f"{error}: converting QM9 again")
-    source = find_source(None if qm9_dir is None else Path(qm9_dir))
+    source = given or find_source(None)
     _make_writable(root)
     with FileLock(cache.with_suffix(".lock")):
         # Another process may have converted while this one waited for the lock.

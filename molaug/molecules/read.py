@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,18 @@ SEED = 0  # of the geometries made for SMILES
 Atoms = tuple[np.ndarray, np.ndarray]  # nuclear charges (atoms,) and positions (atoms, 3)
 
 
+@dataclass(frozen=True)
+class Label:
+    """Where a molecule was found, and what its file calls it, if anything."""
+
+    place: str
+    name: str = ""
+
+
 def read_molecules(
     files: Sequence[Path], smiles: Sequence[str] = ()
-) -> tuple[list[str], MoleculeSet]:
-    """The molecules of all files, then those of the SMILES, and what to call each.
+) -> tuple[list[Label], MoleculeSet]:
+    """The molecules of all files, then those of the SMILES, and a label of each.
 
     Files of a name that ends in `.sdf` or `.mol` are read by RDKit, in `.smi` as lines of SMILES,
     all others by ASE (xyz, extxyz, pdb, ...). For SMILES, RDKit adds hydrogen and finds a geometry
@@ -28,18 +37,20 @@ def read_molecules(
     Raises FileNotFoundError for a missing file, ValueError for what is no geometry of molecules of
     H, C, N, O and F, with its place.
     """
-    found: list[tuple[str, Atoms]] = []
+    found: list[tuple[Label, Atoms]] = []
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
         reader = READERS.get(path.suffix.lower(), _read_ase)
-        found += [(f"{path} {i}", atoms) for i, atoms in enumerate(reader(path), 1)]
-    found += [(text, _embed(text, text)) for text in smiles]
+        found += [
+            (Label(f"{path} {i}", name), atoms) for i, (name, atoms) in enumerate(reader(path), 1)
+        ]
+    found += [(Label(text), _embed(text, text)) for text in smiles]
     if not found:
         raise ValueError(f"{files[0] if files else 'nothing given'}: no molecules in it")
-    for name, atoms in found:
-        _check(name, *atoms)
-    return [name for name, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
+    for label, atoms in found:
+        _check(label.place, *atoms)
+    return [label for label, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
 
 
 def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
@@ -62,18 +73,20 @@ def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
         )
 
 
-def _read_ase(path: Path) -> Iterator[Atoms]:
+def _read_ase(path: Path) -> Iterator[tuple[str, Atoms]]:
     import ase.io
 
     try:
         images = ase.io.read(path, index=":")
     except Exception as error:  # of every kind, by format
         raise ValueError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
-    for image in images:
-        yield image.get_atomic_numbers(), image.get_positions()
+    for i, image in enumerate(images, 1):
+        if image.pbc.any():
+            raise ValueError(f"{path} {i}: has a periodic cell; give single molecules")
+        yield "", (image.get_atomic_numbers(), image.get_positions())
 
 
-def _read_sdf(path: Path) -> Iterator[Atoms]:
+def _read_sdf(path: Path) -> Iterator[tuple[str, Atoms]]:
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs(), Chem.SDMolSupplier(str(path), removeHs=False) as supplier:
@@ -82,13 +95,19 @@ def _read_sdf(path: Path) -> Iterator[Atoms]:
                 raise ValueError(f"{path} {i}: RDKit cannot read it")
             if not molecule.GetConformer().Is3D():
                 raise ValueError(f"{path} {i}: a drawing; give coordinates in space, or SMILES")
-            yield _atoms_of(molecule)
+            if missing := sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms()):
+                raise ValueError(
+                    f"{path} {i}: lacks {missing} hydrogen atoms; add them, or give SMILES"
+                )
+            title = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
+            yield title, _atoms_of(molecule)
 
 
-def _read_smiles(path: Path) -> Iterator[Atoms]:
+def _read_smiles(path: Path) -> Iterator[tuple[str, Atoms]]:
     for i, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip():
-            yield _embed(line.split()[0], f"{path} line {i}")
+            smiles, *title = line.split(maxsplit=1)
+            yield title[0].strip() if title else smiles, _embed(smiles, f"{path} line {i}")
 
 
 def _embed(smiles: str, name: str) -> Atoms:
@@ -113,7 +132,7 @@ def _atoms_of(molecule: object) -> Atoms:
     return charges, molecule.GetConformer().GetPositions()  # type: ignore[attr-defined]
 
 
-READERS: dict[str, Callable[[Path], Iterator[Atoms]]] = {
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, Atoms]]]] = {
     ".sdf": _read_sdf,
     ".mol": _read_sdf,
     ".smi": _read_smiles,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,16 +33,31 @@ if TYPE_CHECKING:
 
 
 class MoleculeExamples:
-    """Molecules and their targets, resident on one device and gathered there."""
+    """Molecules and their targets, resident on one device and gathered there.
+
+    values: a scalar (graphs,), vector (graphs, 3) or tensor (graphs, 3, 3) of each, in physical
+    units. partial: with Mulliken charges. Raises ValueError for values of another shape, or one
+    that is no finite number.
+    """
 
     def __init__(
         self,
         molecules: MoleculeSet,
-        values: np.ndarray,
+        values: np.ndarray | Tensor | Sequence[Any],
         device: torch.device | str = "cpu",
         *,
         partial: bool = False,
     ) -> None:
+        values = np.asarray(values, np.float64)
+        if len(values) != len(molecules) or values.shape[1:] not in ((), (3,), (3, 3)):
+            n = len(molecules)
+            raise ValueError(
+                f"targets of shape {values.shape} for {n} molecules: give scalars ({n},), vectors "
+                f"({n}, 3) or tensors ({n}, 3, 3)"
+            )
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+        if len(bad):
+            raise ValueError(f"the target of molecule {bad[0]} (from 0) is {values[bad[0]]}")
         nodes = max(29, int(molecules.sizes.max(initial=0)))
         positions, charges = molecules.padded(nodes)
         self.partial: Float[Tensor, "graphs nodes"] | None = None  # Mulliken charges [e]
@@ -49,7 +65,7 @@ class MoleculeExamples:
             self.partial = torch.from_numpy(molecules.pad(molecules.mulliken, nodes)).to(device)
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
-        self.targets = torch.from_numpy(values).double().to(device)
+        self.targets = torch.from_numpy(values).to(device)
         self.index, self._sizes = np.asarray(molecules.index), np.asarray(molecules.sizes)
 
     def __len__(self) -> int:
@@ -223,31 +239,41 @@ def illustrate(model: AveragedModel, task: Task) -> dict[str, str]:
     return {"drawing": draw_law(model.augmentation, task.tests["canonical"])}
 
 
-def load_task(run: Path, molecules: MoleculeSet, device: torch.device | str = "cpu") -> Task:
-    """The task of a finished run, its model with the trained weights, from the run's folder.
-
-    Raises FileNotFoundError if the run has no weights yet.
-    """
-    from .config import QM9Config
-
-    weights, cell, settings = read_run(run)
-    config = QM9Config.from_dict(settings["config"])
-    task, _ = build_task(molecules, config, **cell, device=device)
-    load_weights(weights, task.model)
-    return task
-
-
-def load_model(run: Path) -> tuple[AveragedModel, dict[str, Any]]:
-    """The trained model of a run, and what the run is: `target`, `unit`, `train_count`, ...; for
-    neither are the molecules needed that it was trained on.
+def load_task(run: Path | str, molecules: MoleculeSet, device: torch.device | str = "cpu") -> Task:
+    """The task of a finished run, its model with the trained weights and set to evaluate; run: its
+    folder, or that of a command with one run.
 
     Raises FileNotFoundError if the run has no weights yet, ValueError if it was not on QM9.
     """
-    from .config import QM9Config
+    weights, cell, settings = _read_own_run(run)
+    config = _config_of(settings)
+    task, _ = build_task(molecules, config, **cell, device=device)
+    load_weights(weights, task.model)
+    task.model.eval()
+    return task
 
-    weights, cell, settings = read_run(run)
-    if "target" not in settings["run"]:
-        raise ValueError(f"{run}: a run of {settings['run']['task']}; give one of qm9")
-    model = build_model(QM9Config.from_dict(settings["config"]), Scaling(), **cell)
+
+def load_model(run: Path | str) -> tuple[AveragedModel, dict[str, Any]]:
+    """The trained model of a run, and what the run is: `target`, `unit`, `train_count`, ...; for
+    neither are the molecules needed that it was trained on.
+
+    Raises as `load_task`.
+    """
+    weights, cell, settings = _read_own_run(run)
+    model = build_model(_config_of(settings), Scaling(), **cell)
     load_weights(weights, model)
     return model.eval(), settings["run"]
+
+
+def _read_own_run(run: Path | str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    found = read_run(run)
+    about = found[2]["run"]
+    if "target" not in about:
+        raise ValueError(f"{run}: a run of {about['task']}; give one of qm9")
+    return found
+
+
+def _config_of(settings: dict[str, Any]) -> QM9Config:
+    from .config import QM9Config
+
+    return QM9Config.from_dict(settings["config"])

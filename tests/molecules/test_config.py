@@ -14,10 +14,12 @@ from molaug.molecules.config import (
     FRAMES,
     GROUPS,
     NETWORKS,
+    SCALAR_ONLY,
     SYMMETRIES,
     QM9Config,
     split_names,
     split_sizes,
+    target_kind,
     target_names,
 )
 from molaug.objectives import build_objective
@@ -31,6 +33,11 @@ def _some(names: tuple[str, ...]) -> st.SearchStrategy[tuple[str, ...]]:
 
 def _optional(values: st.SearchStrategy) -> st.SearchStrategy:
     return st.none() | values
+
+
+def _is_possible(settings: dict) -> bool:
+    scalar = target_kind(settings["target"]) == "scalar"
+    return scalar or not {*settings["network"]} & {*SCALAR_ONLY}
 
 
 SETTINGS = st.fixed_dictionaries(
@@ -49,7 +56,7 @@ SETTINGS = st.fixed_dictionaries(
         "freeze": st.floats(0, 0.99),
         "run_dir": _optional(st.just(Path("runs/here"))),
     }
-)
+).filter(_is_possible)
 
 
 # Validation
@@ -83,6 +90,7 @@ SETTINGS = st.fixed_dictionaries(
         ("train_size", 110_001, "from 1 to 110,000"),
         ("validation_size", 10_001, "from 1 to 10,000"),
         ("test_size", 10_832, "from 1 to 10,831"),
+        ("test_size", 7, "at least 8"),
         ("epochs", 0, "at least 1"),
         ("batch_size", 0, "at least 1"),
         ("channels", 0, "at least 4"),
@@ -124,6 +132,38 @@ def test_an_impossible_value_is_refused_in_one_line(name, value, why):
 def test_settings_of_a_wrong_type_or_name_are_refused(values, why):
     with pytest.raises(ValueError, match="^" + why.replace("?", r"\?")):
         QM9Config.from_dict(values)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (
+            {"target": "dipole", "network": ("coordinates", "schnet")},
+            "--network schnet: predicts scalars only, and dipole is a vector",
+        ),
+        (
+            {"network": ("visnet",), "channels": 12},
+            "--channels 12: visnet takes multiples of its 8 heads",
+        ),
+        (
+            {"directions": "learned", "generators": ("rx", "rz")},
+            "--generators rx rz: learned directions turn within all of rx ry rz tx ty tz",
+        ),
+        (
+            {"network": ("e3nn",), "partial_charges": 0.1},
+            "--partial-charges: takes the networks coordinates vectors distances, not e3nn",
+        ),
+    ],
+)
+def test_what_no_run_of_the_grid_could_do_is_refused_before_any(values, why):
+    with pytest.raises(ValueError, match="^" + why):
+        QM9Config(**values)
+
+
+def test_learned_directions_take_other_generators_besides():
+    rigid = GENERATORS["se3"]
+    assert QM9Config(group="aff3", directions="learned", generators=(*rigid, "scale")).generators
+    assert QM9Config(directions="learned").generators == ()
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -221,7 +261,7 @@ def test_a_setting_is_in_the_name_unless_it_is_of_the_grid_or_the_place(spec):
         **{"generators": ("rz",), "objective": "norm", "frame": "random", "split": "random"},
         **{"optimizer": "adamw", "precision": "bf16-mixed", "device": "cpu", "preset": "full"},
         **{"run_dir": Path("a"), "qm9_dir": Path("a"), "seed": 7, "seeds": 7, "threads": 7},
-        **{"train_size": 7, "validation_size": 7, "test_size": 7, "epochs": 7},
+        **{"train_size": 7, "validation_size": 7, "test_size": 8, "epochs": 7},
         **{"batch_size": 7, "channels": 7, "layers": 7, "copies": 7, "test_copies": 7},
         **{"initial_width": 0.7, "width_rate": 0.7, "freeze": 0.7, "reward": 0.7, "rate": 0.7},
         **{"weight_decay": 0.7, "clip": 0.7, "averaging": 0.7, "probing": 0.7},

@@ -105,7 +105,11 @@ def test_cache_gives_the_molecules_mapped_from_the_file(tmp_path, sample, capsys
     assert "converting QM9 from" in capsys.readouterr().err
     mapped = _load(tmp_path / "new" / "folder")
     _assert_equal(mapped, sample)
+    assert "qm9.arrays, from before: delete that file to have" in capsys.readouterr().err
+    _assert_equal(load_qm9(tmp_path / "new" / "folder", expected=None), sample)
     assert capsys.readouterr().err == ""
+    with pytest.raises(FileNotFoundError, match="there is no file or folder"):
+        load_qm9(tmp_path / "new" / "folder", tmp_path / "nowhere", expected=None)
     assert not mapped.positions.flags.writeable
     assert mapped.properties.flags.aligned
     _assert_equal(mapped.take(slice(None)), sample)

@@ -51,6 +51,25 @@ def test_describe_names_molecules_by_their_number():
     assert examples.describe(torch.tensor([3])) == f"QM9 molecules {molecules.index[3]}"
 
 
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (np.zeros(9), r"targets of shape \(9,\) for 10 molecules: give scalars \(10,\)"),
+        (np.zeros((10, 1)), r"targets of shape \(10, 1\) for 10 molecules"),
+        ([0.0] * 3 + [float("nan")] + [0.0] * 6, "the target of molecule 3 .from 0. is nan"),
+    ],
+)
+def test_targets_that_cannot_be_learned_are_refused(values, why):
+    with pytest.raises(ValueError, match=why):
+        MoleculeExamples(load_sample().take(slice(0, 10)), values)
+
+
+def test_targets_may_be_a_list_or_a_tensor():
+    molecules = load_sample().take(slice(0, 3))
+    for values in ([1.0, 2.0, 3.0], torch.tensor([1.0, 2.0, 3.0])):
+        assert MoleculeExamples(molecules, values).targets.tolist() == [1.0, 2.0, 3.0]
+
+
 def test_sizes_of_the_splits():
     task, split = make()
     assert (len(task.train), len(task.validation)) == (600, 20)
