@@ -66,6 +66,28 @@ def test_a_trained_network_gets_a_verdict():
     assert set(scope["found"].widths) == {"rx", "ry", "rz", "tx", "ty", "tz"}
 
 
+def test_molecules_of_ones_own_are_trained_on_and_judged(tmp_path, monkeypatch):
+    from torch_geometric.data import Data
+
+    monkeypatch.chdir(tmp_path)
+    code = next(block for block in python_blocks() if "judge" in block)
+    code = code.replace("GraphNetwork()", "GraphNetwork(channels=8, layers=1)")
+    code = code.replace("epochs=16", "epochs=2")
+    molecules = load_sample()
+    homo = molecules.properties[:, 5]
+
+    def part(rows):
+        chosen = molecules.take(rows)
+        batch, _ = MoleculeExamples(chosen, homo[rows]).gather(torch.arange(len(chosen)))
+        pairs = zip(batch.positions, batch.charges, strict=True)
+        return [Data(pos=p[z > 0], z=z[z > 0]) for p, z in pairs], homo[rows]
+
+    scope = {"parts": [part(slice(0, 96)), part(slice(96, 112)), part(slice(112, 140))]}
+    exec(code, scope, scope)
+    assert set(scope["verdicts"]) == {"rx", "ry", "rz", "tx", "ty", "tz"}
+    assert (tmp_path / "runs/mine/state.pt").exists()
+
+
 def test_shards_are_written_and_opened(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = next(block for block in python_blocks() if "write_shards" in block)
