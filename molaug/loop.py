@@ -66,6 +66,7 @@ Report = Callable[[Progress, int], None]  # progress and the number of steps of 
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 MEASUREMENTS = 24  # of the costs of generators, in a run
 SETTLING = 4  # of them, until the network has forgotten probes that are no longer made
+FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
 
 @torch.no_grad()
@@ -256,10 +257,12 @@ class Trainer:
         return self.task.model.augmentation.distribution
 
     def measure_costs(self, step: int) -> None:
-        """Now and then, once widths are free: what each of them would cost if it were open."""
+        """Once before probes begin, and now and then once widths are free: what each of them would
+        cost if it were open."""
         every = max(1, self.total // MEASUREMENTS)
         since = step - math.ceil(self.recipe.freeze * self.total)
-        if since < 0 or since % every or not self.objective.asks_for_costs:
+        is_due = step == int(FIRST * self.total) if since < 0 else since % every == 0
+        if not is_due or not self.objective.asks_for_costs:
             return
         law, train = self.averaged.augmentation.distribution, self.task.train
         if not (places := unsettled(law)):
@@ -274,7 +277,10 @@ class Trainer:
         self.law.costs.copy_(law.costs)
 
     def _set_rates(self, done: float) -> None:
-        self.law.probing.fill_(self.recipe.probing * (1 - done))
+        # Probes of a false symmetry are wrong answers, so that none is made before it is known what
+        # they cost.
+        begun = done >= int(FIRST * self.total) / self.total
+        self.law.probing.fill_(self.recipe.probing * (1 - done) if begun else 0.0)
         # Where widths start must not decide what the network is first trained on.
         self.law.limit.fill_(NARROW if done < self.recipe.freeze else 1.0)
         factors = schedule(done, self.recipe)

@@ -22,7 +22,7 @@ class Recipe:
     widths move as far in a short run as in a long one; they move in every `stride`-th step.
     precision: `32-true`, or `bf16-mixed` for the network's products in bfloat16.
     probing: share of the training copies that probe the whole range of one generator
-    (`LearnedUniform`) at the start; it falls to zero.
+    (`LearnedUniform`), falling to zero at the end; there are none in the first twelfth of a run.
     """
 
     epochs: int

@@ -151,12 +151,20 @@ def test_history_has_one_row_per_epoch(tmp_path):
     assert len(rows) == 1 + RECIPE.epochs
 
 
-def test_costs_are_measured_from_when_widths_are_free_and_kept_with_both_models(tmp_path):
-    run, seen = trainer(tmp_path), []
-    run.fit(lambda now, total: seen.append((now.step / total, run.law.costs.clone())))
-    assert all((costs == 0).all() for done, costs in seen if done <= RECIPE.freeze)
+def test_costs_are_measured_once_early_and_from_when_widths_are_free_and_kept_with_both_models(
+    tmp_path,
+):
+    recipe = replace(RECIPE, epochs=12, freeze=0.4)
+    run, seen = trainer(tmp_path, recipe=recipe), []
+    run.fit(lambda now, total: seen.append((now.step - 1, run.law.costs.clone())))
+    early, free = int(loop.FIRST * run.total), math.ceil(recipe.freeze * run.total)
+    assert 0 < early < free
+    assert all((costs == 0).all() for step, costs in seen if step < early)
+    first = seen[early][1]
+    assert (first != 0).all()
+    assert all(torch.equal(costs, first) for step, costs in seen if early <= step < free)
+    assert not torch.equal(seen[free][1], first)
     last = seen[-1][1]
-    assert (last != 0).all()
     assert torch.equal(run.averaged.augmentation.distribution.costs, last)
 
 
@@ -167,12 +175,17 @@ def test_costs_are_measured_only_for_an_objective_that_asks_for_them(tmp_path):
     assert (task.model.augmentation.distribution.costs == 0).all()
 
 
-def test_probing_falls_to_nothing_and_the_averaged_model_never_probes(tmp_path):
-    run, seen = trainer(tmp_path), []
+def test_probing_begins_when_costs_are_asked_falls_to_nothing_and_the_averaged_never_probes(
+    tmp_path,
+):
+    run, seen = trainer(tmp_path, recipe=replace(RECIPE, epochs=12)), []
     run.fit(lambda now, total: seen.append(float(run.law.probing)))
-    assert seen[0] == pytest.approx(RECIPE.probing)
-    assert seen == sorted(seen, reverse=True)
-    assert 0 < seen[-1] < 0.1 * seen[0]
+    first = int(loop.FIRST * run.total)
+    assert first > 0
+    assert seen[:first] == [0.0] * first
+    assert seen[first] == pytest.approx(RECIPE.probing * (1 - loop.FIRST), rel=0.05)
+    assert seen[first:] == sorted(seen[first:], reverse=True)
+    assert 0 < seen[-1] < 0.1 * seen[first]
     assert not run.averaged.augmentation.distribution.training
 
 
@@ -207,8 +220,9 @@ def test_costs_are_measured_on_other_examples_each_time_and_at_first_over_whole_
     trainer(tmp_path).fit()
     examples, near = zip(*asked, strict=True)
     assert len(set(examples)) == len(examples)
-    assert near == (1.0,) * loop.SETTLING + (loop.NEAR,) * (len(near) - loop.SETTLING)
-    assert len(near) > loop.SETTLING
+    settling = loop.SETTLING + 1  # and one early
+    assert near == (1.0,) * settling + (loop.NEAR,) * (len(near) - settling)
+    assert len(near) > settling
 
 
 def test_average_of_constant_weights_is_the_constant():
