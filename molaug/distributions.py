@@ -18,15 +18,13 @@ from torch import Tensor, nn
 from .groups import SO3, Group
 
 STRICTNESS = 12.0
-PROBED = 0.1  # of its share of the probes is left to a generator whatever it costs
+LEAST = 0.01
 
 
-def survival(
-    costs: Float[Tensor, "some"], least: float, strictness: float = STRICTNESS
-) -> Float[Tensor, "some"]:
-    """exp(-strictness c), from `least` to 1: how far to go on believing in a generator of cost c,
+def survival(costs: Float[Tensor, "some"], strictness: float = STRICTNESS) -> Float[Tensor, "some"]:
+    """exp(-strictness c), from `LEAST` to 1: how far to go on believing in a generator of cost c,
     the share of what the network has learned that is lost by its moves."""
-    return (-strictness * costs).exp().clamp(least, 1.0)
+    return (-strictness * costs).exp().clamp(LEAST, 1.0)
 
 
 class Distribution(nn.Module, ABC):
@@ -192,8 +190,8 @@ class LearnedUniform(Distribution):
     While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
     ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
     that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
-    before it is. Generators whose moves turn out to cost much are probed less, down to `PROBED`:
-    their probes teach the network nothing that it will need. Learned directions all keep theirs.
+    before it is. Generators are probed the less the more their moves cost (`survival`): probes of a
+    false symmetry are wrong answers. Learned directions all keep theirs.
 
     directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
     turning, from the generators, within the three rotations and within the three translations. It
@@ -303,9 +301,10 @@ class LearnedUniform(Distribution):
 
     def _with_probes(self, moved: Tensor) -> Tensor:
         """Some draws with one coefficient from its whole range."""
-        # Of directions that are still turning nobody knows the costs.
-        least = 1.0 if self.turned else PROBED
-        chances = self.probing / len(self.chosen) * survival(self.learned_costs, least)
+        costs = self.learned_costs
+        if self.turned:  # nobody knows the costs of directions that are still turning
+            costs = torch.zeros_like(costs)
+        chances = self.probing / len(self.chosen) * survival(costs)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * (2 * torch.rand_like(moved) - 1)

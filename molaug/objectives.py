@@ -45,17 +45,16 @@ class ScaleFree(Objective):
     c_i is the share of what the network has learned that is lost when inputs are moved over the
     whole natural range of generator i (`costs.measure_costs`; zero until measured). Where the
     prediction survives, as for a true symmetry even while its width is small, the reward is full
-    and the width opens; where it does not, lambda_i falls to no less than `least` of itself, and
-    the width shuts as far as the loss asks.
+    and the width opens; where it does not, lambda_i falls, to no less than a hundredth of itself,
+    and the width shuts as far as the loss asks.
     """
 
     asks_for_costs: ClassVar[bool] = True
     weight: float = 0.3
     strictness: float = STRICTNESS
-    least: float = 0.01
 
     def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
-        share = survival(distribution.learned_costs, self.least, self.strictness)
+        share = survival(distribution.learned_costs, self.strictness)
         reward = (share * distribution.learned.log()).sum()
         return loss - self.weight * loss.detach() * reward
 
