@@ -114,7 +114,8 @@ def test_a_folder_of_another_run_is_not_touched(finished, capsys):
 def start(folder: Path) -> subprocess.Popen[bytes]:
     arguments = [*SMALL, "--epochs", "6", "--symmetry", "learned", "--threads", "1"]
     command = [sys.executable, "-m", "molaug.train", *arguments, "--run-dir", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ})
+    with folder.with_suffix(".log").open("a") as log:
+        return subprocess.Popen(command, stdout=log, env={**os.environ})
 
 
 def wait_for_epoch(folder: Path, process: subprocess.Popen[bytes]) -> None:
@@ -145,6 +146,10 @@ def test_killed_and_terminated_runs_end_as_the_uninterrupted_one(tmp_path):
         assert not (folder / "learned-coordinates-4" / "metrics.json").exists()
         assert start(folder).wait() == 0
         assert outcome(folder) == outcome(tmp_path / "whole")
+        said = folder.with_suffix(".log").read_text()
+        if number == signal.SIGTERM:
+            assert re.search(r"stopped after step \d+ of 36, its state saved", said)
+        assert re.search(r"continued after step \d+ of 36", said)
 
 
 SPRITES = ["sprites", "--device", "cpu", "--train-size", "64", "--validation-size", "16"]
