@@ -29,10 +29,8 @@ from known import AXIS, RECIPE, TASKS, Known, OnImages
 from tables import markdown, write_table
 from torch import Tensor
 
-from molaug import loop
 from molaug.averaging import AveragedModel
 from molaug.compat import build_compat
-from molaug.costs import NEAR
 from molaug.distributions import Distribution, LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.files import write_json
@@ -55,12 +53,10 @@ class Setting:
     freeze: float = RECIPE.freeze
     compat: bool = False
     start_wrong: bool = False
-    near: float = NEAR
 
 
 SETTINGS = {
     "default": Setting(),
-    "whole_range": Setting(near=1.0),
     "wrong_start": Setting(start_wrong=True),
     "no_probing": Setting(probing=0.0),
     "no_costs": Setting(ScaleFree(weight=0.05, strictness=0.0)),
@@ -85,7 +81,6 @@ def run(name: str, setting_name: str, seed: int) -> dict[str, Any]:
     known, setting = TASKS[name], SETTINGS[setting_name]
     task, recipe = known.build(build_law(known, setting), seed)
     recipe = replace(recipe, probing=setting.probing, freeze=setting.freeze)
-    loop.NEAR = setting.near
     start = time.monotonic()
     with TemporaryDirectory() as folder:
         trainer = Trainer(task, setting.objective, recipe, Path(folder), start_fabric("cpu"))

@@ -27,6 +27,8 @@ PARTIAL = 0.12  # the cost of a symmetry that ends somewhere, while the width ha
 def unsettled(law: Distribution) -> list[int]:
     """The places of the generators whose costs still matter: those with a learned width, but for
     widths that have all but reached their caps and cost next to nothing."""
+    if not len(law.learned):
+        return []
     shares, costs = (law.widths / law.caps).tolist(), law.costs.tolist()
     return [
         i

@@ -9,7 +9,7 @@ import torch
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.costs import PARTIAL, measure_costs, unsettled
-from molaug.distributions import LearnedUniform
+from molaug.distributions import LearnedUniform, Uniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
@@ -140,6 +140,7 @@ def test_widths_that_are_open_and_free_need_not_be_measured_again():
     law = LearnedUniform(SE3(), [0.95, 0.95, 0.5, 0.05], ["rx", "ry", "rz", "tz"])
     law.costs.copy_(torch.tensor([0.01, 0.3, 0.01, 0.0, 0.0, 0.5]))
     assert unsettled(law) == [1, 2, UP]
+    assert unsettled(Uniform(SE3(), [1.0] * 6)) == []  # nothing is learned
 
 
 def test_generators_that_are_not_asked_about_keep_their_costs():

@@ -115,11 +115,11 @@ def test_one_constant_is_the_best_that_nothing_learned_can_do(recovery):
 def test_a_run_is_kept_and_not_repeated(recovery, monkeypatch):
     small = replace(recovery.TASKS["sprites"], config=SMALL)
     monkeypatch.setitem(recovery.TASKS, "sprites", small)
-    keys = recovery.asked_for(["whole_range"], ["sprites"], [2])
+    keys = recovery.asked_for(["no_costs"], ["sprites"], [2])
     recovery.work(keys)
     (run,) = json.loads(recovery.RESULTS.read_text())["runs"]
     assert (run["setting"], run["task"], run["seed"], run["unit"]) == (
-        "whole_range", "sprites", 2, "%",
+        "no_costs", "sprites", 2, "%",
     )  # fmt: skip
     (generator,) = run["generators"]
     assert generator["true_width"] == pytest.approx(math.pi / 4)
