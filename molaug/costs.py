@@ -16,8 +16,10 @@ from .distributions import Distribution
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
 MEASURED = 384  # training examples from which the costs of generators are measured
-NEAR = 1 / 8  # share of a range within which a symmetry may end and still be looked for,
-GROWTH = 1.5  # or this much beyond the width, if that is further
+# Whether a symmetry ends is looked for so much beyond the width, and over this share of a range at
+# least: of smaller moves too few examples have a say.
+GROWTH, NEAR = 1.25, 1 / 16
+CERTAIN, GROUPS = 2.0, 16  # standard errors, from so many groups of examples
 FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
 OPENED, FREE = 0.9, 0.05  # the share of a range, and the cost, from which one need not ask again
 PARTIAL = 0.12  # the cost of a symmetry that ends somewhere, while the width has not come there
@@ -55,8 +57,8 @@ def measure_costs(
     model: AveragedModel,
     batches: Sequence[tuple[Any, Tensor]],
     loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
-    near: float = NEAR,
     places: Sequence[int] | None = None,
+    ends: bool = True,
 ) -> Float[Tensor, "algebra"]:
     """The costs of generators, kept in `model.augmentation.distribution.costs`.
 
@@ -73,14 +75,14 @@ def measure_costs(
         b(r) = [loss(f(gx)) - loss(f(x)) - <loss'(f(x)), f(gx) - f(x)>] / r^2,
 
     which for a convex loss is never negative and has far less noise than a difference of losses.
-    For a smooth cost b(r) is b(1) or more. Where b(r) is below half of it, r a little beyond the
-    width, the cost is at most `PARTIAL`, and in between it is interpolated.
+    For a smooth cost b(r) is b(1) or more. Where b(r) is certainly below half of it, r a little
+    beyond the width, the cost is at most `PARTIAL`, and in between it is interpolated; certainly,
+    because of an absolute loss small moves bend only the terms of few examples: two standard errors
+    are added to b(r).
 
-    batches: examples and their targets, in physical units. near: the least r; 1 to leave out
-    symmetries that end, as one must while the generator is probed much: probes show the network
-    every answer at every move, and what it knew to be flat no longer is. places: of the generators
-    to be measured, by default all; others keep their costs. A function of its arguments alone,
-    without random draws.
+    batches: examples and their targets, in physical units. places: of the generators to be
+    measured, by default all; others keep their costs. ends: whether symmetries that end are looked
+    for. A function of its arguments alone, without random draws.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     places = range(len(law.caps)) if places is None else places
@@ -110,26 +112,36 @@ def measure_costs(
     # The least that is learned: of a network that has learned nothing, or where all are equal.
     learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
 
-    def lost_and_bend(share: float, direction: Tensor) -> tuple[Tensor, Tensor]:
-        lost, linear = -unmoved, torch.zeros_like(unmoved)
+    def rise_and_bend(share: float, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How much the loss rises, b(share), and the standard error of that."""
+        rises, bends, weights = [], [], []
         for part in parts:
             elements = law.group.exp(share * part.reach[:, None] * direction)
-            output = output_of(elements, part.batch)
-            lost = lost + part.weight * rate(output, part.target)
-            change = output - part.still
+            moved = output_of(elements, part.batch)
+            change = moved - part.still
             change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
-            linear += part.weight * (part.slope * change).sum()
-        return lost / learned, (lost - linear) / share**2
+            linear = part.slope * change * len(moved)
+            every = max(1, min(GROUPS // len(parts), len(moved)))
+            for group in (slice(i, None, every) for i in range(every)):
+                target, size = part.target[group], len(part.target[group])
+                rises.append(rate(moved[group], target) - rate(part.still[group], target))
+                bends.append((rises[-1] - linear[group].sum() / size) / share**2)
+                weights.append(part.weight * size / len(moved))
+        weight = law.caps.new_tensor(weights)
+        rise, bend = ((weight * torch.stack(values)).sum() for values in (rises, bends))
+        spread = (weight * (torch.stack(bends) - bend).square()).sum().sqrt()
+        return rise, bend, spread / max(1, len(bends) - 1) ** 0.5
 
     shares = (law.widths / law.caps).tolist()
     directions = law.caps[:, None] * law.directions
     for i in places:
-        cost, whole = lost_and_bend(1.0, directions[i])
-        share = max(GROWTH * shares[i], near)
-        if share < 1 and float(cost) > PARTIAL:
-            ratio = lost_and_bend(share, directions[i])[1] / whole.clamp_min(1e-9)
-            ends = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
-            cost = cost - ends * (cost - PARTIAL).clamp_min(0)
+        rise, whole, _ = rise_and_bend(1.0, directions[i])
+        cost, share = rise / learned, max(GROWTH * shares[i], NEAR)
+        if ends and share < 1 and float(cost) > PARTIAL:
+            _, bend, error = rise_and_bend(share, directions[i])
+            ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9)
+            flat = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
+            cost = cost - flat * (cost - PARTIAL).clamp_min(0)
         law.costs[i] = cost
     return law.costs
 

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
-from .costs import MEASURED, NEAR, measure_costs, unsettled
+from .costs import MEASURED, measure_costs, unsettled
 from .distributions import Distribution
 from .evaluate import mean_error
 from .files import write_bytes
@@ -65,7 +65,6 @@ Report = Callable[[Progress, int], None]  # progress and the number of steps of 
 
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 MEASUREMENTS = 24  # of the costs of generators, in a run
-SETTLING = 4  # of them, until the network has forgotten probes that are no longer made
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
 
@@ -271,9 +270,9 @@ class Trainer:
         count = min(MEASURED, 8 * self.recipe.batch_size, len(train))
         rows = (since // every * count + torch.arange(count)) % len(train)
         parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
-        near = NEAR if since // every >= SETTLING else 1.0
         batches = [train.gather(rows[part]) for part in parts]
-        measure_costs(self.averaged, batches, self.task.loss, near, places)
+        # Probes reach over whole ranges: not for them that a symmetry which ends costs little.
+        measure_costs(self.averaged, batches, self.task.loss, places, ends=since >= 0)
         self.law.costs.copy_(law.costs)
 
     def _set_rates(self, done: float) -> None:

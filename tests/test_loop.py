@@ -206,23 +206,22 @@ def test_only_steps_that_move_widths_go_back_to_them(tmp_path, monkeypatch):
     assert any(has_moved for _, has_moved in seen)
 
 
-def test_costs_are_measured_on_other_examples_each_time_and_at_first_over_whole_ranges(
+def test_costs_are_measured_on_other_examples_each_time_and_ends_looked_for_once_widths_are_free(
     tmp_path, monkeypatch
 ):
     asked = []
 
-    def note(model, batches, loss, near, places):
+    def note(model, batches, loss, places, *, ends):
         values = [value for _, target in batches for value in target.tolist()]
-        asked.append((tuple(values), near))
+        asked.append((tuple(values), ends))
 
     monkeypatch.setattr(loop, "measure_costs", note)
     monkeypatch.setattr(loop, "MEASURED", 5)
     trainer(tmp_path).fit()
-    examples, near = zip(*asked, strict=True)
+    examples, ends = zip(*asked, strict=True)
     assert len(set(examples)) == len(examples)
-    settling = loop.SETTLING + 1  # and one early
-    assert near == (1.0,) * settling + (loop.NEAR,) * (len(near) - settling)
-    assert len(near) > settling
+    assert ends == (False,) + (True,) * (len(ends) - 1)
+    assert len(ends) > 4
 
 
 def test_average_of_constant_weights_is_the_constant():

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from molaug import loop
 from molaug.config import resolve
 from molaug.images import tasks as images
 from molaug.images.config import SpritesConfig
@@ -28,7 +27,6 @@ def recovery(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(EXPERIMENTS)
     module = importlib.import_module("recovery")
     monkeypatch.setattr(module, "RESULTS", tmp_path / "recovery.json")
-    monkeypatch.setattr(loop, "NEAR", loop.NEAR)  # which a run replaces
     return module
 
 
