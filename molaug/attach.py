@@ -81,22 +81,29 @@ def learn_widths(
     *,
     augmentation: Augmentation | None = None,
     objective: Objective | None = None,
-    error: Callable[[Tensor, Tensor], Float[Tensor, "graphs"]] = absolute_error,
+    error: Callable[[Tensor, Tensor], Float[Tensor, "graphs"]] | None = None,
     steps: int = 300,
     batch_size: int = 64,
     seed: int = 0,
 ) -> Attached:
     """Learn how far `network` may be moved, on four fifths of `data`, and judge it on the rest.
 
-    network: any module that maps a batch to predictions (graphs, ...) in the unit of the targets;
-    it is frozen, in evaluation mode, and comes back as it was. data: such as `MoleculeExamples`.
+    network: any module that maps a batch to predictions (graphs, ...) in the unit of the targets,
+    or to logits (graphs, classes) where targets are classes; it is frozen, in evaluation mode, and
+    comes back as it was. data: such as `MoleculeExamples`.
     augmentation: its law is what is learned; by default all rigid motions, of space for molecules
     and of the plane for images, with the output that the shape of the targets suggests.
-    error: per example, what is minimised and what the verdict is about.
+    error: per example, differentiable: what is minimised and what the verdict is about; by default
+    the absolute error, of classes the cross-entropy [nat].
 
     The costs of the generators are measured once, for the network does not change. A function of
-    its arguments alone. Raises ValueError for fewer than 40 examples.
+    its arguments alone. Raises ValueError for fewer than 40 examples, predictions of another shape
+    than the targets' or that are no numbers, and a law without learned widths.
     """
+    if not isinstance(data, Examples):
+        raise ValueError(f"{type(data).__name__}: give examples, such as MoleculeExamples")
+    if steps < 1 or batch_size < 1:
+        raise ValueError(f"{steps} steps of {batch_size} examples: both must be at least 1")
     if len(data) < FEWEST:
         raise ValueError(f"{len(data)} examples: {FEWEST} or more are needed to learn and to judge")
     order = np.random.default_rng(seed).permutation(len(data))
@@ -107,8 +114,12 @@ def learn_widths(
     scaling = build_scaling(values) if target.is_floating_point() else Scaling()  # not of classes
     scaling.to(target.device)
     law_and_action = augmentation or default_augmentation(batch, target).to(target.device)
+    if not len(law_and_action.distribution.learned):
+        raise ValueError("the law of this augmentation has no widths to learn")
     model = AveragedModel(Standardised(network, scaling), law_and_action, scaling)
-    with frozen(network):
+    error = error or (absolute_error if target.is_floating_point() else cross_entropy)
+    with frozen(network), torch.random.fork_rng():
+        _check_predictions(network, batch, target)
         standard_loss = _loss_of(error, scaling)
         measure_costs(model, [(batch, target)], standard_loss)
         _fit_widths(model, train, objective or ScaleFree(), standard_loss, steps, batch_size, seed)
@@ -125,6 +136,25 @@ def learn_widths(
         verdicts = judge(model, task, held_out)
     law = law_and_action.distribution
     return Attached(model, dict(zip(law.group.names, law.widths.tolist(), strict=True)), verdicts)
+
+
+def cross_entropy(output: Tensor, target: Tensor) -> Float[Tensor, "graphs"]:
+    """Of logits (graphs, classes) and classes (graphs,) [nat]."""
+    return torch.nn.functional.cross_entropy(output.float(), target.long(), reduction="none")
+
+
+@torch.no_grad()
+def _check_predictions(network: nn.Module, batch: Any, target: Tensor) -> None:
+    output = network(batch)
+    fits = output.shape == target.shape
+    if not target.is_floating_point():
+        fits = target.ndim == 1 and output.ndim == 2 and len(output) == len(target)
+    if not fits:
+        raise ValueError(
+            f"the network predicts {tuple(output.shape)} where targets are {tuple(target.shape)}"
+        )
+    if not output.isfinite().all():
+        raise ValueError("the network predicts what is no finite number")
 
 
 def _fit_widths(
@@ -175,12 +205,13 @@ def default_augmentation(batch: Any, target: Tensor) -> Augmentation:
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """In evaluation mode and without gradients of its own while open, then as it was."""
-    was_training = network.training
+    modes = [(module, module.training) for module in network.modules()]
     before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
     network.eval().requires_grad_(False)
     try:
         yield
     finally:
-        network.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
         for parameter, required in before:
             parameter.requires_grad_(required)

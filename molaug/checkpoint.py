@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
@@ -48,15 +48,28 @@ def save_weights(path: Path, model: nn.Module, configuration: Mapping[str, Any])
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Into `model`, strictly: a missing or surplus tensor is an error."""
-    with safe_open(path, "pt") as file:
-        model.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+    """Into `model`, strictly. Raises ValueError for a damaged file, or weights of another model."""
+    try:
+        with safe_open(path, "pt") as file:
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model.load_state_dict(found)
+    except (SafetensorError, RuntimeError) as error:
+        raise ValueError(f"{path}: not the weights of this model ({_one_line(error)})") from error
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def read_configuration(path: Path) -> dict[str, Any]:
-    """The configuration in the header of a weights file."""
-    with safe_open(path, "pt") as file:
-        configuration: dict[str, Any] = json.loads(file.metadata()["configuration"])
+    """The configuration in the header of a weights file. Raises ValueError if it has none."""
+    try:
+        with safe_open(path, "pt") as file:
+            configuration: dict[str, Any] = json.loads((file.metadata() or {})["configuration"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path}: damaged, or not written by molaug ({_one_line(error)})"
+        ) from error
     return configuration
 
 

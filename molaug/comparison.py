@@ -71,7 +71,8 @@ def columns(row: Row) -> dict[str, str]:
     found = {}
     for test, key in keys_by_test(row).items():
         found[f"{key}_1_copy"] = f"{test},\n1 copy [{unit}]"
-        found[key] = f"{test},\n{copies} copies [{unit}]"
+        if copies > 1:
+            found[key] = f"{test},\n{copies} copies [{unit}]"
     for score in row.get("scores", ()):
         for test, key in keys_by_test(row, score).items():
             found[key] = f"{test},\n{score} [%]"
@@ -89,9 +90,10 @@ def notes(rows: Sequence[Row]) -> list[str]:
     """What the numbers of the table are, a sentence each."""
     row, symmetries = rows[0], {line.symmetry for line in compare(rows)}
     turned = " and each rotated once at random" if "rotated" in keys_by_test(row) else ""
+    copies = f"1 or {row['copies']} copies" if row["copies"] > 1 else "1 copy"
     found = [
         f"Test {row['metric']} in {row['unit']} on the test {row['examples']} as they are "
-        f"(canonical){turned}, averaged over 1 or {row['copies']} copies of the input."
+        f"(canonical){turned}, averaged over {copies} of the input."
     ]
     if "invariance_error" in row:
         found.append("Invariance error: standard deviation of a prediction over random rotations.")

@@ -111,6 +111,11 @@ class Uniform(Distribution):
 
     def __init__(self, group: Group, widths: Sequence[float]) -> None:
         super().__init__(group)
+        if len(widths) != len(group.members):
+            raise ValueError(
+                f"{len(widths)} widths for the {len(group.members)} generators of "
+                f"{type(group).__name__}"
+            )
         self.register_buffer("fixed", torch.tensor(widths, dtype=torch.float32))
         self.fixed: Tensor
 
@@ -227,6 +232,8 @@ class LearnedUniform(Distribution):
             )
         chosen = [i for i, name in enumerate(group.names) if not generators or name in generators]
         for name, cap in (caps or {}).items():
+            if not 0 < cap < math.inf:
+                raise ValueError(f"cap of {name} {cap}: must be above 0 and finite")
             self.caps[group.names.index(name)] = cap
         share = torch.as_tensor(initial, dtype=torch.float32).expand(len(chosen)).clone()
         if not bool(((share > 0) & (share < 1)).all()):

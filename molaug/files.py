@@ -21,8 +21,10 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say what it had no room for
         raise
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # the new name itself
@@ -33,6 +35,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """`content` under `path`, all or nothing."""
     with atomic(path) as file:
         file.write(content)
+
+
+def read_json(path: Path) -> Any:
+    """What `write_json` wrote. Raises ValueError, naming the file, for anything else."""
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); delete it to have it made again") from error
 
 
 def write_json(path: Path, content: Any) -> None:

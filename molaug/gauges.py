@@ -21,7 +21,8 @@ class Bar:
 
 def bar_chart(title: str, bars: Mapping[str, Bar]) -> str:
     """An SVG document with a bar per name."""
-    left, right, row = 80.0, WIDTH - 112.0, 26
+    longest = max((len(bar.label) for bar in bars.values()), default=0)
+    left, right, row = 80.0, WIDTH - max(112.0, 14 + 6.5 * longest), 26
     parts = []
     for number, (name, bar) in enumerate(bars.items()):
         y = TOP + row * number

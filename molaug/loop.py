@@ -321,6 +321,7 @@ class Trainer:
     def save(self) -> None:
         """The whole state, then the history as CSV; each appears complete or not at all."""
         state = {
+            "run": self._identity(),
             "model": self.task.model.state_dict(),
             "averaged": self.averaged.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.plain_optimizers],
@@ -331,7 +332,25 @@ class Trainer:
             write_history(self.folder / "history.csv", self.progress.history)
         self.fabric.barrier()  # nobody goes on, or ends, before it is written
 
+    def _identity(self) -> dict[str, Any]:
+        """What must be the same for a state to be continued."""
+        task, scaling = self.task, self.task.model.scaling
+        shapes = {name: list(value.shape) for name, value in task.model.state_dict().items()}
+        standard = [float(scaling.shift), float(scaling.scale)]
+        return {
+            **{"examples": len(task.train), "scaling": standard, "parameters": shapes},
+            "recipe": {**vars(self.recipe)},
+        }
+
     def restore(self, state: dict[str, Any]) -> None:
+        """Raises ValueError if it is the state of another run."""
+        theirs, ours = state.get("run") or {}, self._identity()
+        differing = [name for name in ours if ours[name] != theirs.get(name)]
+        if differing:
+            raise ValueError(
+                f"{self.state_file} is of another run (other {', '.join(differing)}): choose "
+                "another folder, or delete that one"
+            )
         self.task.model.load_state_dict(state["model"])
         self.averaged.load_state_dict(state["averaged"])
         for optimizer, saved in zip(self.plain_optimizers, state["optimizers"], strict=True):

@@ -13,7 +13,8 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 @dataclass(frozen=True)
 class Flag:
-    """What a field says about its flag; a number is allowed if at_least <= it, above < it < below.
+    """What a field says about its flag; a number is allowed if at_least <= it <= at_most and
+    above < it < below.
 
     `unset` says what None, or no value at all, stands for.
     """
@@ -25,6 +26,7 @@ class Flag:
     at_least: float = -math.inf
     above: float = -math.inf
     below: float = math.inf
+    at_most: float = math.inf
 
 
 def option(default: Any, help: str, section: str, **rest: Any) -> Any:  # noqa: A002
@@ -155,6 +157,8 @@ def _check_value(flag: str, rules: Flag, value: Any) -> None:
 def _check_range(flag: str, rules: Flag, value: float) -> None:
     if value < rules.at_least:
         raise ValueError(f"{flag} {value}: must be at least {rules.at_least}")
+    if value > rules.at_most:
+        raise ValueError(f"{flag} {value}: must be at most {rules.at_most}")
     if value <= rules.above:
         raise ValueError(f"{flag} {value}: must be above {rules.above}")
     if value >= rules.below:

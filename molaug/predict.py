@@ -148,11 +148,17 @@ def write_csv(
     return text.getvalue()
 
 
+def counted(count: int, one: str, many: str = "") -> str:
+    """1 molecule, 2 molecules."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
 def describe(run: Path, about: dict[str, Any], molecules: MoleculeSet, copies: int) -> str:
     """What was asked of what, and how far it can be believed."""
     text = (
         f"{about['target']}, {about['symmetry']} {about['network']}, seed {about['seed']}, trained "
-        f"on {about['train_count']:,} molecules of QM9; {len(molecules)} molecules, {copies} copies"
+        f"on {about['train_count']:,} molecules of QM9; {counted(len(molecules), 'molecule')}, "
+        f"{counted(copies, 'copy', 'copies')}"
     )
     metrics = run / "metrics.json"
     if metrics.exists():

@@ -124,8 +124,9 @@ class Monitor:
 def describe_run(row: Row, label: str) -> str:
     """A finished run in one line."""
     found = ", ".join(f"{row[key]:.4g} {test}" for test, key in keys_by_test(row).items())
+    copies = f"{row['copies']} copies" if row["copies"] > 1 else "1 copy"
     return (
-        f"{label}  {row['metric']} in {row['unit']}: {found}, {row['copies']} copies; "
+        f"{label}  {row['metric']} in {row['unit']}: {found}, {copies}; "
         f"{row['seconds_training']:.0f} s of training"
     )
 
@@ -213,12 +214,13 @@ def save_widths_picture(
 
 def versions() -> dict[str, str]:
     """Of Python, and of the packages that decide what a run computes."""
-    names = ("molaug", "torch", "numpy", "e3nn", "torch-geometric")
+    names = ("torch", "numpy", "e3nn", "torch-geometric")
     found = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    return found
+    ours: str = sys.modules["molaug"].__version__  # of a checkout that is not installed, too
+    return {**found, "molaug": ours}
 
 
 def print_plain(console: Console, text: str) -> None:

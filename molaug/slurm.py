@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .commandline import Parser, parse
@@ -120,6 +121,10 @@ def build_script(arguments: Sequence[str]) -> tuple[str, Path | None]:
         )
     if config.device == "cpu":
         parser.error("--device cpu contradicts --gpus: leave it out")
+    try:
+        replace(config, devices=processes)  # what it has to say against several
+    except ValueError as error:
+        parser.error(str(error))
     minutes = round(asked.hours * 60)
     script = SCRIPT.format(
         task=config.task,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -34,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .loop import NotFinite
     from .report import console, print_plain, show_widths
 
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may not know the sign ±
     out = console()
     out.quiet = not is_first()
     try:
@@ -42,17 +43,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = config.run_dir or Path("runs") / config.run_name
         claim_folder(folder, config)
         rows = train_all(data, config, folder, out)
+        if not is_first():
+            return 0
+        over_seeds = verdicts_over_seeds(rows)
+        write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
+        out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
+        for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
+            print_plain(out, text)
+        page = write_report(folder, config, rows, arguments)
     except (ValueError, OSError, NotFinite) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
-    if not is_first():
-        return 0
-    over_seeds = verdicts_over_seeds(rows)
-    write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
-    out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
-    for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
-        print_plain(out, text)
-    page = write_report(folder, config, rows, arguments)
+    except KeyboardInterrupt:
+        print("molaug: stopped; the same command continues", file=sys.stderr)
+        return 130
     print_plain(out, f"The report, with pictures: {page}")
     print_plain(out, f"All of it is in {folder}; the same command continues or shows it again.")
     return 0
@@ -124,13 +128,13 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
 
     Raises ValueError, naming the settings that differ, if another run lives there.
     """
-    from .files import write_json
+    from .files import read_json, write_json
 
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
     path, ours = folder / "config.json", config.to_dict()
     if path.exists():
-        theirs = json.loads(path.read_text())
+        theirs = read_json(path)
         fixed = set(ours) - FREE_TO_CHANGE - config.places()
         differing = sorted(key for key in fixed if ours[key] != theirs.get(key))
         if differing:
@@ -159,7 +163,7 @@ def train_one(
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import WEIGHTS, save_weights
     from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
-    from .files import write_json
+    from .files import read_json, write_json
     from .loop import Interrupted, Trainer, start_fabric
     from .objectives import build_objective
     from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
@@ -167,8 +171,8 @@ def train_one(
 
     run = run_folder(folder, symmetry, network, seed)
     finished = run / "metrics.json"
-    if finished.exists():
-        row: dict[str, Any] = json.loads(finished.read_text())
+    if finished.exists() and (run / WEIGHTS).exists():
+        row: dict[str, Any] = read_json(finished)
         return row
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(
@@ -254,7 +258,9 @@ def write_report(
 
 def read_curves(path: Path) -> dict[str, Any]:
     """What the page draws of a run; nothing if the run was made before there were pages."""
-    curves: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    from .files import read_json
+
+    curves: dict[str, Any] = read_json(path) if path.exists() else {}
     return curves
 
 

@@ -60,7 +60,7 @@ class Orbit:
     """What held-out examples say about one generator.
 
     edge: the value, as a share of the cap, from which on predictions are lost; None if nowhere.
-    lost: share of what was learned that is lost at the cap.
+    lost: share of what was learned that is lost at the cap; NaN if nothing was learned.
     learned: whether the network predicts better than the mean at all.
     """
 
@@ -84,7 +84,7 @@ def conclude(share: float, cap: float, orbit: Orbit, told_apart: float = math.na
 def weigh(share: float, orbit: Orbit) -> tuple[Word, str]:
     """The word and its reason."""
     if not orbit.learned:
-        return "undecided", "the network predicts held-out examples no better than their mean"
+        return "undecided", "the network predicts held-out examples no better than a constant"
     if orbit.edge is None:
         if share >= OPEN:
             return "full", "open, and held-out errors stay level over the whole range"
@@ -128,7 +128,8 @@ def walk_orbit(
 
     noise = float((constant - still).std()) / len(batch) ** 0.5
     better = learned > max(2 * noise, TOLERANCE * float(constant.mean()))
-    return Orbit(find_edge(lambda share: lost(share)[1]), lost(1.0)[0], better)
+    whole = lost(1.0)[0] if better else math.nan
+    return Orbit(find_edge(lambda share: lost(share)[1]), whole, better)
 
 
 def find_edge(is_lost: Callable[[float], bool]) -> float | None:

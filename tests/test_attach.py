@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from molaug import learn_widths
+from molaug.augmentation import Augmentation
+from molaug.distributions import Haar
+from molaug.groups import SE3
 from molaug.images.drawing import draw_sprites
 from molaug.images.examples import ImageExamples
+from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import MoleculeSet, load_sample, orient
 from molaug.molecules.tasks import MoleculeExamples
@@ -31,6 +35,13 @@ class Arrow(torch.nn.Module):
 
     def forward(self, batch):
         return batch.positions[:, 1] - batch.positions[:, 0]
+
+
+class Nothing(torch.nn.Module):
+    """No number at all."""
+
+    def forward(self, batch):
+        return torch.full((len(batch),), torch.nan)
 
 
 def examples(network) -> MoleculeExamples:
@@ -91,6 +102,46 @@ def test_images_have_the_plane():
     data.targets = Brightness()(data.gather(torch.arange(60))[0]).double()
     found = learn_widths(Brightness(), data, steps=40, batch_size=16)
     assert set(found.widths) == {"r", "tx", "ty"}
+
+
+def test_a_classifier_is_asked_with_its_cross_entropy():
+    data = ImageExamples(draw_sprites(60, seed=0))
+    classes = int(data.targets.max()) + 1
+
+    class Classifier(torch.nn.Module):
+        def forward(self, batch):
+            return batch.images.mean((1, 2, 3))[:, None] * torch.arange(classes)
+
+    found = learn_widths(Classifier(), data, steps=10, batch_size=16)
+    assert set(found.widths) == {"r", "tx", "ty"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        ({"network": Arrow()}, r"predicts \(240, 3\) where targets are \(240,\)"),
+        ({"steps": 0}, "0 steps of 64 examples"),
+        ({"augmentation": Augmentation(Haar(SE3()), MoleculeAction())}, "no widths to learn"),
+        ({"network": Nothing()}, "what is no finite number"),
+    ],
+)
+def test_what_cannot_be_learned_from_is_refused_in_one_line(arguments, why):
+    rest = {"network": Height(), "data": examples(Height())} | arguments
+    with pytest.raises(ValueError, match=why):
+        learn_widths(rest.pop("network"), rest.pop("data"), **rest)
+
+
+def test_modes_of_all_modules_and_the_random_state_come_back():
+    network = Height()
+    network.inner = torch.nn.BatchNorm1d(1).eval()
+    data = examples(network)
+    network.train()
+    network.inner.eval()
+    before = torch.get_rng_state()
+    learn_widths(network, data, steps=1)
+    assert network.training
+    assert not network.inner.training
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_few_examples_are_refused():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
 from molaug.checkpoint import (
@@ -68,7 +69,7 @@ def test_weights_carry_their_configuration(tmp_path):
 @pytest.mark.parametrize(("saved", "loaded"), [(True, False), (False, True)])
 def test_a_surplus_or_missing_tensor_is_refused(tmp_path, saved, loaded):
     save_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=saved), {})
-    with pytest.raises(RuntimeError, match="bias"):
+    with pytest.raises(ValueError, match="bias"):
         load_weights(tmp_path / "w.safetensors", nn.Linear(3, 2, bias=loaded))
 
 
@@ -80,3 +81,15 @@ def test_a_module_under_two_names_is_saved(tmp_path):
     fresh = nn.Linear(2, 2)
     load_weights(tmp_path / "w.safetensors", nn.ModuleDict({"one": fresh, "other": fresh}))
     assert torch.equal(fresh.weight, shared.weight)
+
+
+def test_a_damaged_or_foreign_weights_file_gives_one_line(tmp_path):
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(b"x")
+    for read in (read_configuration, lambda p: load_weights(p, nn.Linear(2, 2))):
+        with pytest.raises(ValueError, match=r"w\.safetensors: ") as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    path.write_bytes(save(nn.Linear(2, 2).state_dict()))
+    with pytest.raises(ValueError, match="not written by molaug"):
+        read_configuration(path)

@@ -230,3 +230,11 @@ def test_no_draw_goes_beyond_the_limit():
     law.limit.fill_(0.05)
     assert (law.rsample(1, 4000)[0].abs().amax(0) / law.caps <= 0.05).all()
     assert torch.allclose(law.widths, 0.5 * law.caps)
+
+
+def test_widths_and_caps_must_be_those_of_the_group():
+    with pytest.raises(ValueError, match="2 widths for the 6 generators of SE3"):
+        Uniform(SE3(), [1.0, 2.0])
+    for cap in (-1.0, 0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"cap of tx .*: must be above 0 and finite"):
+            LearnedUniform(SE3(), caps={"tx": cap})

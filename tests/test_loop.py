@@ -135,9 +135,7 @@ def test_frozen_widths_do_not_move(tmp_path):
 
 def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state(tmp_path):
     task = build_task(bad_row=5)
-    with pytest.raises(
-        NotFinite, match=r"nan at step \d+ of 12, on QM9 molecules .*\d+"
-    ) as stopped:
+    with pytest.raises(NotFinite, match=r"nan at step \d+ of 12, on molecules .*\d+") as stopped:
         trainer(tmp_path, task).fit()
     assert str(task.train.index[5]) in str(stopped.value)
     fresh = trainer(tmp_path)
@@ -237,3 +235,14 @@ def test_while_widths_are_frozen_inputs_are_moved_little_wherever_widths_start(t
     first_free = math.ceil(RECIPE.freeze * run.total)
     for step, limit in seen:
         assert limit == pytest.approx(1.0 if step >= first_free else 0.05)
+
+
+def test_the_state_of_another_run_is_not_continued(tmp_path):
+    trainer(tmp_path).fit()
+    other = build_task()
+    other.model.scaling.shift += 1
+    with pytest.raises(ValueError, match=r"of another run \(other scaling, recipe\)"):
+        trainer(tmp_path, other, replace(RECIPE, rate=0.02))
+    torch.save({}, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="of another run"):
+        trainer(tmp_path)

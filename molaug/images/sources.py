@@ -170,8 +170,9 @@ def open_faces(config: FacesConfig) -> Pictures:
     faces, 28 people train, 2 validate and 10 test, and the outer pixels are cut off."""
     if config.pictures == "digits":
         pool = read_mnist_sample()
-        parts = divide(pool, None, replace(config, train_size=3000, test_size=None))
-        train, validation, test, rows = parts
+        kept = min(config.validation_size or 500, 1000)  # digits, each turned as often as asked for
+        whole = replace(config, train_size=3000, validation_size=kept, test_size=None)
+        train, validation, test, rows = divide(pool, None, whole)
     else:
         pool = read_faces(needed(config, "or take --pictures digits, which need none"))
         people = [np.flatnonzero(np.isin(pool.targets, who)) for who in _PEOPLE]

@@ -34,8 +34,17 @@ COLOURS: dict[str, type[Group]] = {"light": Light, "colour": Colour}
 
 
 def open_data(config: ImageConfig) -> Pictures:
-    """The pictures of the task."""
-    return OPENERS[config.task](config)
+    """The pictures of the task.
+
+    Raises ValueError for `--symmetry fixed_true` where nobody knows the truth."""
+    pictures = OPENERS[config.task](config)
+    wanted = {*(config.generators or build_group(config.group, "scalar")[0].names)}
+    if "fixed_true" in config.symmetry and not wanted & {*pictures.true_widths}:
+        raise ValueError(
+            f"--symmetry fixed_true: nobody knows how far {config.task} is symmetric under "
+            f"{' '.join(sorted(wanted))}; take fixed"
+        )
+    return pictures
 
 
 def build_group(name: str, output: str) -> tuple[Group, Action]:

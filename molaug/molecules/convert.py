@@ -226,7 +226,8 @@ def read_compressed(path: Path) -> Arrays:
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in FIELDS}
     except Exception as error:  # a damaged archive can raise nearly anything
-        raise ValueError(f"{path} is not a complete npz file of molecules: {error}") from error
+        why = "no archive" if "pickle" in str(error) else error  # not numpy's advice to trust it
+        raise ValueError(f"{path} is not a complete npz file of molecules: {why}") from error
 
 
 def write_compressed(path: Path, arrays: Arrays) -> None:

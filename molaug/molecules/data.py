@@ -65,9 +65,13 @@ class MoleculeSet:
     @staticmethod
     def from_atoms(molecules: Sequence[tuple[np.ndarray, np.ndarray]]) -> MoleculeSet:
         """From nuclear charges (atoms,) and positions (atoms, 3) [Angstrom] of each, in that order;
-        without properties, Mulliken charges and SMILES. Raises ValueError if there are none."""
+        without properties, Mulliken charges and SMILES.
+
+        Raises ValueError, naming the molecule, for what are no atoms with a place each."""
         if not molecules:
             raise ValueError("no molecules: give at least one")
+        for i, (charges, places) in enumerate(molecules):
+            _check_atoms(f"molecule {i} (from 0)", np.asarray(charges), np.asarray(places))
         sizes = [len(charges) for charges, _ in molecules]
         return MoleculeSet(
             positions=np.concatenate([places for _, places in molecules]).astype(np.float32),
@@ -82,7 +86,12 @@ class MoleculeSet:
     @staticmethod
     def from_pyg(graphs: Sequence[PygData]) -> MoleculeSet:
         """From PyTorch Geometric data with `pos` [Angstrom] and `z`, as `from_atoms`."""
-        return MoleculeSet.from_atoms([(graph.z.numpy(), graph.pos.numpy()) for graph in graphs])
+        for i, graph in enumerate(graphs):
+            if getattr(graph, "z", None) is None or getattr(graph, "pos", None) is None:
+                raise ValueError(f"graph {i} (from 0) is no PyTorch Geometric data with z and pos")
+        return MoleculeSet.from_atoms(
+            [tuple(a.detach().cpu().numpy() for a in (graph.z, graph.pos)) for graph in graphs]
+        )
 
     def take(self, rows: np.ndarray | slice | list[int]) -> MoleculeSet:
         """The molecules in those rows (integers, a mask or a slice), in that order."""
@@ -116,6 +125,20 @@ class MoleculeSet:
         padded = np.zeros((len(self), nodes, *values.shape[1:]), values.dtype)
         padded[np.arange(nodes) < self.sizes[:, None]] = values
         return padded
+
+
+def _check_atoms(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
+    if not len(charges):
+        raise ValueError(f"{name} has no atoms")
+    if charges.ndim != 1 or positions.shape != (len(charges), 3):
+        raise ValueError(
+            f"{name}: nuclear charges {charges.shape} and positions {positions.shape}; give "
+            "(atoms,) and (atoms, 3)"
+        )
+    if not np.isfinite(positions).all():
+        raise ValueError(f"{name} has a position that is no finite number")
+    if ((charges < 1) | (charges > 118) | (charges != np.round(charges))).any():
+        raise ValueError(f"{name} has a nuclear charge that is no whole number from 1 to 118")
 
 
 def load_qm9(

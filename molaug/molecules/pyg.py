@@ -34,8 +34,9 @@ class PygNetwork(nn.Module):
     """Any model of PyTorch Geometric as a network on dense batches.
 
     model: called as model(z, pos, batch), nuclear charges (atoms,), positions (atoms, 3) [Angstrom]
-        and the molecule of every atom; or, if one argument is all it needs, as model(data) with
-        these three in `data`. If it returns a tuple, as ViSNet does, the first entry counts.
+        and the molecule of every atom, by these names if it has them; or, if it takes one argument
+        only, as model(data) with these three in `data`. If it returns a tuple, as ViSNet does, the
+        first entry counts.
     output: how many numbers per molecule the model predicts: `scalar` (one), `vector` (three) or
         `tensor` (nine); the adapter only gives them their shape.
     scale: factor on the output.
@@ -53,8 +54,11 @@ class PygNetwork(nn.Module):
         super().__init__()
         self.model, self.output, self.scale = model, output, scale
         self.largest_charge = largest_charge
-        arguments = inspect.signature(model.forward).parameters.values()
-        self.takes_data = sum(argument.default is argument.empty for argument in arguments) == 1
+        arguments = inspect.signature(model.forward).parameters
+        self.by_name = {"z", "pos", "batch"} <= arguments.keys()
+        required = [a for a in arguments.values() if a.default is a.empty]
+        single = len(required) == 1 and required[0].kind is not inspect.Parameter.VAR_POSITIONAL
+        self.takes_data = single and not self.by_name
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         data = batch.to_pyg()
@@ -65,6 +69,8 @@ class PygNetwork(nn.Module):
             )
         if self.takes_data:
             prediction = self.model(data)
+        elif self.by_name:
+            prediction = self.model(z=data.z.long(), pos=data.pos, batch=data.batch)
         else:
             prediction = self.model(data.z.long(), data.pos, data.batch)
         return self.scale * self._shape(prediction, len(batch))
@@ -74,7 +80,11 @@ class PygNetwork(nn.Module):
         if isinstance(prediction, tuple):
             prediction = prediction[0]
         shape = (graphs, *SHAPES[self.output])
-        if prediction.numel() != torch.Size(shape).numel() or len(prediction) != graphs:
+        if not isinstance(prediction, Tensor):
+            name = type(self.model).__name__
+            raise ValueError(f"{name} predicted a {type(prediction).__name__}, not a tensor")
+        per_graph = prediction.shape[0] if prediction.ndim else 1  # squeezed, of a single molecule
+        if prediction.numel() != torch.Size(shape).numel() or per_graph != graphs:
             raise ValueError(
                 f"{type(self.model).__name__} predicted an array of shape "
                 f"{tuple(prediction.shape)}; a {self.output} for {graphs} molecules has {shape}"

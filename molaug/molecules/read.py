@@ -47,7 +47,7 @@ def read_molecules(
         ]
     found += [(Label(text), _embed(text, text)) for text in smiles]
     if not found:
-        raise ValueError(f"{files[0] if files else 'nothing given'}: no molecules in it")
+        raise ValueError(f"{files[0] if files else 'no file and no SMILES'}: no molecules there")
     for label, atoms in found:
         _check(label.place, *atoms)
     return [label for label, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
@@ -104,7 +104,11 @@ def _read_sdf(path: Path) -> Iterator[tuple[str, Atoms]]:
 
 
 def _read_smiles(path: Path) -> Iterator[tuple[str, Atoms]]:
-    for i, line in enumerate(path.read_text().splitlines(), 1):
+    try:
+        lines = path.read_text().splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not a text of SMILES") from error
+    for i, line in enumerate(lines, 1):
         if line.strip():
             smiles, *title = line.split(maxsplit=1)
             yield title[0].strip() if title else smiles, _embed(smiles, f"{path} line {i}")

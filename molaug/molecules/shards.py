@@ -92,6 +92,11 @@ def _check_part(
         raise ValueError(f"part {number} has {len(molecules)} molecules and {len(values)} targets")
     if values.shape[1:] != shape:
         raise ValueError(f"part {number} has targets {values.shape[1:]}, those before {shape}")
+    if shape not in ((), (3,), (3, 3)):
+        raise ValueError(
+            f"part {number} has targets {values.shape}: give scalars (n,), vectors (n, 3) or "
+            "tensors (n, 3, 3)"
+        )
     if not np.isfinite(values).all():
         bad = int(np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))[0])
         raise ValueError(f"part {number}: the target of its molecule {bad} is not finite")

@@ -84,7 +84,7 @@ class MoleculeExamples:
         return batch, self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:
-        return "QM9 molecules " + ", ".join(str(i) for i in self.index[rows.numpy()])
+        return "molecules " + ", ".join(str(i) for i in self.index[rows.numpy()])
 
 
 def open_data(config: QM9Config) -> MoleculeSet:
@@ -132,7 +132,9 @@ def build_scaling(values: np.ndarray) -> Scaling:
     which would break equivariance, and the root mean square of a component. Values that are all the
     same are left at their size."""
     if values.ndim == 1:
-        return Scaling(float(values.mean()), float(values.std()) or 1.0)
+        mean, deviation = float(values.mean()), float(values.std())
+        is_constant = deviation <= 1e-12 * abs(mean)  # but for rounding
+        return Scaling(mean, 1.0 if is_constant else deviation)
     return Scaling(0.0, float(np.sqrt((values**2).mean())) or 1.0)
 
 

@@ -86,3 +86,14 @@ def test_ranges_of_sprites_stop_where_classes_meet():
 def test_a_range_is_in_the_name_of_the_run():
     config = CONFIGS["digits"](preset="quick", degrees=90.0)
     assert config.run_name == "digits-quick-degrees=90.0"
+
+
+def test_what_would_be_silently_wrong_is_refused(monkeypatch):
+    with pytest.raises(ValueError, match="--group colour: hue and saturation do not change"):
+        CONFIGS["digits"](group="colour")
+    assert CONFIGS["digits"](group="colour", generators=("brightness",))
+    with pytest.raises(ValueError, match=r"--degrees 180\.05: must be at most 180"):
+        CONFIGS["digits"](degrees=180.05)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ValueError, match="--ranges instance: takes one device"):
+        CONFIGS["digits"](ranges="instance")

@@ -118,3 +118,10 @@ def test_the_command_trains_on_the_official_files(task, write, names, tmp_path):
     row = json.loads((tmp_path / "run" / "comparison.json").read_text())["rows"][0]
     assert set(row["widths"]) == names
     assert 0 <= row["test_error_canonical"] <= 100
+
+
+def test_a_true_range_that_nobody_knows_is_refused(tmp_path, capsys):
+    arguments = ["photographs", "--symmetry", "fixed_true", "--device", "cpu"]
+    assert main([*arguments, "--run-dir", str(tmp_path / "run")]) == 1
+    assert "--symmetry fixed_true: nobody knows how far" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

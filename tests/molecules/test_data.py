@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -317,3 +318,29 @@ def test_qm9_opens_at_once_when_converted(qm9_root, monkeypatch):
         load_qm9(qm9_root)
         durations.append(time.perf_counter() - start)
     assert min(durations) < 0.5  # 11 ms when nothing else runs
+
+
+@pytest.mark.parametrize(
+    ("charges", "positions", "why"),
+    [
+        ([6, 1], np.zeros((3, 3)), r"molecule 1 \(from 0\): nuclear charges \(2,\) and positions"),
+        ([300], np.zeros((1, 3)), "molecule 1 .* whole number from 1 to 118"),
+        ([6.5], np.zeros((1, 3)), "whole number from 1 to 118"),
+        ([0], np.zeros((1, 3)), "whole number from 1 to 118"),
+        ([6], np.full((1, 3), np.nan), "position that is no finite number"),
+        ([], np.zeros((0, 3)), "has no atoms"),
+    ],
+)
+def test_what_are_no_atoms_with_a_place_each_is_refused(charges, positions, why):
+    good = (np.array([6]), np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=why):
+        MoleculeSet.from_atoms([good, (np.array(charges), positions)])
+
+
+def test_graphs_without_atoms_are_refused_and_gradients_left_behind():
+    from torch_geometric.data import Data
+
+    graph = Data(z=torch.tensor([6]), pos=torch.zeros(1, 3, requires_grad=True))
+    assert len(MoleculeSet.from_pyg([graph])) == 1
+    with pytest.raises(ValueError, match=r"graph 1 \(from 0\) is no PyTorch Geometric data"):
+        MoleculeSet.from_pyg([graph, Data(pos=torch.zeros(1, 3))])

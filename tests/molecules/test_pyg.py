@@ -23,6 +23,7 @@ from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import build_network
 from molaug.molecules.pyg import PygNetwork, build_pyg, connect, find_triplets
+from molaug.molecules.tasks import MoleculeExamples
 
 NAMES = ("schnet", "dimenetpp", "visnet")
 
@@ -179,3 +180,35 @@ def test_what_cannot_be_built_is_refused():
         build_pyg("gemnet")
     with pytest.raises(ValueError, match="schnet predicts scalars only, not a vector"):
         build_pyg("schnet", output="vector")
+
+
+class _Squeezed(torch.nn.Module):
+    def forward(self, pos, z, batch):  # in an order of its own
+        total = torch.zeros(int(batch.max()) + 1, 1).index_add(0, batch, z[:, None].float())
+        return total.squeeze()
+
+
+class _Defaults(torch.nn.Module):
+    def forward(self, z, pos=None, batch=None):
+        return torch.zeros(int(batch.max()) + 1).index_add(0, batch, z.float())
+
+
+class _Words(torch.nn.Module):
+    def forward(self, data):
+        return {"energy": data.z}
+
+
+@pytest.mark.parametrize("model", [_Squeezed(), _Defaults()])
+def test_models_are_called_by_the_names_of_their_arguments(model):
+    molecules = load_sample()
+    examples = MoleculeExamples(molecules, molecules.properties[:, 5])
+    for count in (1, 3):  # what is squeezed of a single molecule has no axis at all
+        batch, _ = examples.gather(torch.arange(count))
+        assert torch.equal(PygNetwork(model)(batch), batch.charges.sum(1).float())
+
+
+def test_a_model_that_predicts_no_tensor_is_refused():
+    molecules = load_sample()
+    batch, _ = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(2))
+    with pytest.raises(ValueError, match="_Words predicted a dict, not a tensor"):
+        PygNetwork(_Words())(batch)

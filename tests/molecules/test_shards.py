@@ -247,3 +247,9 @@ def test_a_run_on_shards_that_is_stopped_continues_bit_for_bit(folder, tmp_path,
     assert gathered <= all_gathered - stop
     assert (len(ours), len(theirs)) == (14 - stop, 14)
     assert all(map(torch.equal, ours, theirs[stop:]))
+
+
+def test_targets_of_a_shape_that_no_network_predicts_are_refused(tmp_path):
+    molecules = load_sample().take(slice(0, 8))
+    with pytest.raises(ValueError, match=r"part 0 has targets \(8, 1\): give scalars"):
+        write_shards(tmp_path, [(molecules, np.zeros((8, 1)))])

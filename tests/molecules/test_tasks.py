@@ -48,7 +48,7 @@ def test_gather_pads_to_the_largest_and_keeps_order():
 def test_describe_names_molecules_by_their_number():
     molecules = load_sample()
     examples = MoleculeExamples(molecules, molecules.properties[:, 5])
-    assert examples.describe(torch.tensor([3])) == f"QM9 molecules {molecules.index[3]}"
+    assert examples.describe(torch.tensor([3])) == f"molecules {molecules.index[3]}"
 
 
 @pytest.mark.parametrize(
