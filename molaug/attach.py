@@ -118,7 +118,8 @@ def learn_widths(
         raise ValueError("the law of this augmentation has no widths to learn")
     model = AveragedModel(Standardised(network, scaling), law_and_action, scaling)
     error = error or (absolute_error if target.is_floating_point() else cross_entropy)
-    with frozen(network), torch.random.fork_rng():
+    devices = [target.device] if target.is_cuda else []
+    with frozen(network), torch.random.fork_rng(devices):
         _check_predictions(network, batch, target)
         standard_loss = _loss_of(error, scaling)
         measure_costs(model, [(batch, target)], standard_loss)
