@@ -31,10 +31,11 @@ from molaug.distributions import Distribution, Identity, LearnedUniform
 from molaug.evaluate import mean_error, measure
 from molaug.files import write_json
 from molaug.groups import Aff3
-from molaug.loop import Trainer, start_fabric
+from molaug.loop import Trainer
 from molaug.molecules.data import load_qm9
 from molaug.molecules.tasks import build_task
 from molaug.objectives import ScaleFree, SquaredReward
+from molaug.processes import start_fabric
 from molaug.report import describe_widths, width_lines
 from molaug.task import Task
 from molaug.train import build_recipe

@@ -19,7 +19,7 @@ from molaug.config import QM9Config, resolve
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.groups import GROUPS
-from molaug.loop import Trainer, start_fabric
+from molaug.loop import Trainer
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import MoleculeSet
 from molaug.molecules.networks import PYG, build_network
@@ -27,6 +27,7 @@ from molaug.molecules.pyg import build_pyg
 from molaug.molecules.targets import target_values
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
 from molaug.recipe import Recipe, stride
 from molaug.task import Task, absolute_error, absolute_loss, draw_batches
 from molaug.train import build_recipe

@@ -34,8 +34,9 @@ from molaug.compat import build_compat
 from molaug.distributions import Distribution, LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.files import write_json
-from molaug.loop import Trainer, start_fabric
+from molaug.loop import Trainer
 from molaug.objectives import NormReward, Objective, ScaleFree, SquaredReward
+from molaug.processes import start_fabric
 from molaug.task import Examples, Task
 from molaug.verdict import judge
 

@@ -7,20 +7,16 @@ that an uninterrupted run takes, and several processes take those of one, to rou
 
 from __future__ import annotations
 
-import atexit
 import copy
 import csv
 import io
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -36,7 +32,6 @@ from .costs import MEASURED, measure_costs, unsettled
 from .distributions import Distribution
 from .evaluate import mean_error
 from .files import write_bytes
-from .heap import keep_freed_memory
 from .objectives import Objective
 from .recipe import Recipe, build_optimizers, schedule, stride
 from .task import Task, draw_batches, seed_of, sorted_batches
@@ -74,37 +69,6 @@ def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: flo
     weight = 1 - min(decay, (step + 1) / (step + 10))
     ours, theirs = ([p.detach() for p in m.parameters()] for m in (averaged, model))
     torch._foreach_lerp_(ours, theirs, weight)
-
-
-def start_fabric(device: str = "auto", devices: int = 1) -> Any:
-    """Lightning Fabric on `devices` of a kind (auto, cpu, gpu), one process each, launched.
-
-    Under torchrun, which has started the processes already, their number is torchrun's.
-    """
-    if device == "auto":  # GPUs of other makers have no float64, in which predictions are kept
-        device = "gpu" if torch.cuda.is_available() else "cpu"
-    keep_freed_memory()
-    # Where the whole of Lightning is installed, Fabric has another name.
-    module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
-    world = int(os.environ.get("WORLD_SIZE", devices))
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", devices))
-    fabric = import_module(module).Fabric(
-        accelerator="cuda" if device == "gpu" else "cpu",
-        devices=here,
-        num_nodes=world // here,
-        # Widths have no gradient while they are frozen.
-        strategy="ddp_find_unused_parameters_true" if world > 1 else "auto",
-    )
-    fabric.launch()
-    if world > 1:
-        atexit.register(leave_group)
-    return fabric
-
-
-def leave_group() -> None:
-    """End the connection between processes, so that none is aborted on its way out."""
-    if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()
 
 
 class TrainingLoss(nn.Module):

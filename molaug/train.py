@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
+from .processes import is_first, start_fabric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,11 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print_plain(out, f"The report, with pictures: {page}")
     print_plain(out, f"All of it is in {folder}; the same command continues or shows it again.")
     return 0
-
-
-def is_first() -> bool:
-    """Whether this is the first of several processes, which speaks and writes for all."""
-    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def tasks_of(config: RunConfig) -> Any:
@@ -164,7 +160,7 @@ def train_one(
     from .checkpoint import WEIGHTS, save_weights
     from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
     from .files import read_json, write_json
-    from .loop import Interrupted, Trainer, start_fabric
+    from .loop import Interrupted, Trainer
     from .objectives import build_objective
     from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
     from .verdict import judge

@@ -11,7 +11,7 @@ from molaug.averaging import AveragedModel
 from molaug.config import QM9Config
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Trainer, start_fabric
+from molaug.loop import Trainer
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.auxiliary import AuxiliaryNetwork
 from molaug.molecules.batch import MoleculeBatch
@@ -19,6 +19,7 @@ from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
 
 

@@ -22,13 +22,13 @@ from molaug.loop import (
     NotFinite,
     Trainer,
     average_weights,
-    start_fabric,
 )
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import NormReward, ScaleFree
+from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
 
 

@@ -17,11 +17,12 @@ from molaug.augmentation import Augmentation, Share
 from molaug.checkpoint import load_state
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Interrupted, Trainer, read_history, start_fabric
+from molaug.loop import Interrupted, Trainer, read_history
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
 from molaug.recipe import Recipe
 
 HERE = Path(__file__).parent

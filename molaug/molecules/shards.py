@@ -17,8 +17,9 @@ from torch import Tensor
 from molaug.averaging import Scaling
 
 from .batch import MoleculeBatch
+from .cache import read_cache, read_signature, write_cache
 from .convert import Arrays
-from .data import MoleculeSet, read_cache, read_signature, write_cache
+from .data import MoleculeSet
 
 INDEX = "index.arrays"
 OPEN_SHARDS = 8  # mapped at a time: what is mapped and has been read counts as resident memory

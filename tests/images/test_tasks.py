@@ -20,8 +20,9 @@ from molaug.images.drawing import draw_scenes, draw_sprites
 from molaug.images.examples import ImageExamples
 from molaug.images.losses import average_logits, class_error, class_loss
 from molaug.images.networks import ResidualNetwork
-from molaug.loop import Trainer, start_fabric
+from molaug.loop import Trainer
 from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
 from molaug.recipe import Recipe
 from molaug.task import Examples, Task
 from molaug.train import main

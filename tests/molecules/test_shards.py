@@ -16,7 +16,7 @@ from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Interrupted, Trainer, start_fabric
+from molaug.loop import Interrupted, Trainer
 from molaug.molecules import shards
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
@@ -24,6 +24,7 @@ from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.shards import INDEX, ShardedExamples, shard_name, write_shards
 from molaug.molecules.tasks import MoleculeExamples, build_scaling
 from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
 from molaug.task import Examples, Task, absolute_error, absolute_loss, draw_batches
 
 CUTS = (0, 30, 31, 64, 100)
