@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .groups import SO3, Group
 
-STRICTNESS = 12.0
+STRICTNESS, PROBING = 12.0, 4.0  # of the reward, and of probes
 LEAST = 0.01
 
 
@@ -311,7 +311,7 @@ class LearnedUniform(Distribution):
         costs = self.learned_costs
         if self.turned:  # nobody knows the costs of directions that are still turning
             costs = torch.zeros_like(costs)
-        chances = self.probing / len(self.chosen) * survival(costs)
+        chances = self.probing / len(self.chosen) * survival(costs, PROBING)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * (2 * torch.rand_like(moved) - 1)
