@@ -136,6 +136,26 @@ def test_changes_that_raise_some_losses_as_much_as_they_lower_others_bend_nothin
     assert cost_of_moving_up(Tilt(), 2.0, 0.1) == pytest.approx(PARTIAL)
 
 
+def test_an_end_is_not_believed_in_for_the_noise_of_few_examples():
+    """Of a false symmetry, with residuals far larger than the small moves: the bend that is seen
+    comes from the few examples whose residual changes its sign."""
+
+    class Height(torch.nn.Module):
+        def forward(self, batch):
+            return batch.positions[:, 0, 2]
+
+    model = AveragedModel(Height(), Augmentation(LearnedUniform(SE3(), 0.01), MoleculeAction()))
+    for _ in range(20):
+        places = 3 * torch.randn(384, 1, 3)
+        atoms = MoleculeBatch(places, ATOMS.charges.repeat(3, 1))
+        target = places[:, 0, 2] + 2 * torch.randn(384)
+        found, whole = (
+            measure_costs(model, [(atoms, target)], absolute_loss, [UP], ends=ends)[UP].item()
+            for ends in (True, False)
+        )
+        assert found > 0.5 * whole > 0.2
+
+
 def test_widths_that_are_open_and_free_need_not_be_measured_again():
     law = LearnedUniform(SE3(), [0.95, 0.95, 0.5, 0.05], ["rx", "ry", "rz", "tz"])
     law.costs.copy_(torch.tensor([0.01, 0.3, 0.01, 0.0, 0.0, 0.5]))
