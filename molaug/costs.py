@@ -22,7 +22,7 @@ GROWTH, NEAR = 1.25, 1 / 16
 CERTAIN, GROUPS = 2.0, 16  # standard errors, from so many groups of examples
 FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
 OPENED, FREE = 0.9, 0.05  # the share of a range, and the cost, from which one need not ask again
-PARTIAL = 0.12  # the cost of a symmetry that ends somewhere, while the width has not come there
+PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
 
 
 @torch.no_grad()
