@@ -122,7 +122,9 @@ def test_the_command_trains_on_the_official_files(task, write, names, tmp_path):
 
 
 def test_a_true_range_that_nobody_knows_is_refused(tmp_path, capsys):
-    arguments = ["photographs", "--symmetry", "fixed_true", "--device", "cpu"]
+    arguments = ["cifar10", "--data-dir", str(tmp_path), "--symmetry", "fixed_true"]
+    arguments += ["--preset", "quick", "--train-size", "24", "--validation-size", "8"]
+    arguments += ["--device", "cpu", *write_cifar10(tmp_path)]
     assert main([*arguments, "--run-dir", str(tmp_path / "run")]) == 1
     assert "--symmetry fixed_true: nobody knows how far" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
