@@ -42,7 +42,8 @@ def unsettled(law: Distribution) -> list[int]:
 @dataclass(frozen=True)
 class _Part:
     """Some of the examples: how far each is moved, what is predicted of it unmoved, and the slope
-    of their loss there; weight: their share of all."""
+    of their loss there; weight: their share of all; groups: which of them have a loss of their own,
+    and that loss unmoved."""
 
     batch: Any
     target: Tensor  # standardised
@@ -50,6 +51,7 @@ class _Part:
     still: Tensor
     slope: Tensor
     weight: float
+    groups: list[tuple[slice, Tensor]]
 
 
 @torch.no_grad()
@@ -108,7 +110,10 @@ def measure_costs(
         value, slope = _value_and_slope(partial(rate, target=standard), still)
         unmoved += weight * value
         mean += weight * rate(centre.to(still).expand_as(still), standard)
-        parts.append(_Part(batch, standard, reach, still, slope, weight))
+        every = max(1, min(GROUPS // len(batches), len(batch)))
+        cuts = [slice(i, None, every) for i in range(every)]
+        groups = [(cut, rate(still[cut], standard[cut])) for cut in cuts]
+        parts.append(_Part(batch, standard, reach, still, slope, weight, groups))
     # The least that is learned: of a network that has learned nothing, or where all are equal.
     learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
 
@@ -121,10 +126,9 @@ def measure_costs(
             change = moved - part.still
             change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
             linear = part.slope * change * len(moved)
-            every = max(1, min(GROUPS // len(parts), len(moved)))
-            for group in (slice(i, None, every) for i in range(every)):
+            for group, still in part.groups:
                 target, size = part.target[group], len(part.target[group])
-                rises.append(rate(moved[group], target) - rate(part.still[group], target))
+                rises.append(rate(moved[group], target) - still)
                 bends.append((rises[-1] - linear[group].sum() / size) / share**2)
                 weights.append(part.weight * size / len(moved))
         weight = law.caps.new_tensor(weights)

@@ -23,8 +23,10 @@ from torch import Tensor
 
 from .exponentials import exp_plane, exp_rotation, exp_scaled, homogeneous
 
-Space = Literal["rotation", "translation", "shear", "squeeze", "scale"]
-Kind = Space | Literal["hue", "brightness", "contrast", "saturation"]
+Kind = Literal[
+    "rotation", "translation", "shear", "squeeze", "scale",
+    "hue", "brightness", "contrast", "saturation",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
