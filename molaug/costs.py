@@ -15,27 +15,28 @@ from .averaging import AveragedModel
 from .distributions import Distribution
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
-MEASURED = 384  # training examples from which the costs of generators are measured
+MEASURED, ROUGHLY = 384, 96  # training examples from which costs are measured, well and at first
 # Whether a symmetry ends is looked for so much beyond the width, and over this share of a range at
 # least: of smaller moves too few examples have a say.
 GROWTH, NEAR = 1.25, 1 / 16
-CERTAIN, GROUPS = 2.0, 16  # standard errors, from so many groups of examples
+CERTAIN, GROUPS = 3.0, 16  # standard errors, from so many groups of examples
 FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
-OPENED, FREE = 0.9, 0.05  # the share of a range, and the cost, from which one need not ask again
+FREE = 0.05  # a cost that is next to nothing; of such generators, the share of a range
+OPENED, REACHED = 0.9, 0.99  # from which one need not ask again, and that need not grow further
 PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
 
 
 @torch.no_grad()
-def unsettled(law: Distribution) -> list[int]:
-    """The places of the generators whose costs still matter: those with a learned width, but for
-    widths that have all but reached their caps and cost next to nothing."""
+def unsettled(law: Distribution, opened: float) -> list[int]:
+    """The places of the generators with a learned width, but for those that have opened to more
+    than the share `opened` of their range and cost next to nothing."""
     if not len(law.learned):
         return []
     shares, costs = (law.widths / law.caps).tolist(), law.costs.tolist()
     return [
         i
         for i, (share, cost) in enumerate(zip(shares, costs, strict=True))
-        if share and not (share > OPENED and cost < FREE)
+        if share and not (share > opened and cost < FREE)
     ]
 
 
@@ -79,8 +80,8 @@ def measure_costs(
     which for a convex loss is never negative and has far less noise than a difference of losses.
     For a smooth cost b(r) is b(1) or more. Where b(r) is certainly below half of it, r a little
     beyond the width, the cost is at most `PARTIAL`, and in between it is interpolated; certainly,
-    because of an absolute loss small moves bend only the terms of few examples: two standard errors
-    are added to b(r).
+    because of an absolute loss small moves bend only the terms of few examples: to b(r) three
+    standard errors are added.
 
     batches: examples and their targets, in physical units. places: of the generators to be
     measured, by default all; others keep their costs. ends: whether symmetries that end are looked

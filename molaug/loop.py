@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from .augmentation import Share
 from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
-from .costs import MEASURED, measure_costs, unsettled
+from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
 from .evaluate import mean_error
 from .files import write_bytes
@@ -47,9 +47,11 @@ class Interrupted(SystemExit):
 
 @dataclass
 class Progress:
-    """What changes from step to step, apart from weights."""
+    """What changes from step to step, apart from weights. settled: whether all widths have opened
+    and are known to be free of cost, so that they need not move any more."""
 
     step: int = 0
+    settled: bool = False
     loss_sum: float = 0.0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -166,10 +168,11 @@ class Trainer:
         their loss, still on the device."""
         step, recipe = self.progress.step, self.recipe
         self._set_rates(step / self.total)
-        # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
-        moving = step / self.total >= recipe.freeze and step % stride(self.total) == 0
-        self.law.requires_grad_(moving)
         self.measure_costs(step)
+        # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
+        is_free = step / self.total >= recipe.freeze and not self.progress.settled
+        moving = is_free and step % stride(self.total) == 0
+        self.law.requires_grad_(moving)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
         loss, auxiliary = self._share_loss(rows)
         total = self.objective(loss, self.law) if moving else loss
@@ -225,13 +228,18 @@ class Trainer:
         every = max(1, self.total // MEASUREMENTS)
         since = step - math.ceil(self.recipe.freeze * self.total)
         is_due = step == int(FIRST * self.total) if since < 0 else since % every == 0
-        if not is_due or not self.objective.asks_for_costs:
+        if not is_due or not self.objective.asks_for_costs or self.progress.settled:
             return
         law, train = self.averaged.augmentation.distribution, self.task.train
-        if not (places := unsettled(law)):
+        is_first = not bool(law.costs.any())
+        # Here and not at every step, because a GPU would have to wait for the answer.
+        self.progress.settled = not is_first and not unsettled(law, REACHED)
+        if not (places := unsettled(law, 1.0 if is_first else OPENED)):
             return
         # Others each time, so that chance evens out; what fits into memory in training fits here.
         count = min(MEASURED, 8 * self.recipe.batch_size, len(train))
+        if since < 0:  # only for probes, whose number need not be so exact
+            count = min(count, ROUGHLY)
         rows = (since // every * count + torch.arange(count)) % len(train)
         parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
         batches = [train.gather(rows[part]) for part in parts]

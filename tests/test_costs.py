@@ -159,8 +159,9 @@ def test_an_end_is_not_believed_in_for_the_noise_of_few_examples():
 def test_widths_that_are_open_and_free_need_not_be_measured_again():
     law = LearnedUniform(SE3(), [0.95, 0.95, 0.5, 0.05], ["rx", "ry", "rz", "tz"])
     law.costs.copy_(torch.tensor([0.01, 0.3, 0.01, 0.0, 0.0, 0.5]))
-    assert unsettled(law) == [1, 2, UP]
-    assert unsettled(Uniform(SE3(), [1.0] * 6)) == []  # nothing is learned
+    assert unsettled(law, 0.9) == [1, 2, UP]
+    assert unsettled(law, 0.99) == [0, 1, 2, UP]
+    assert unsettled(Uniform(SE3(), [1.0] * 6), 0.9) == []  # nothing is learned
 
 
 def test_generators_that_are_not_asked_about_keep_their_costs():

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -202,6 +203,29 @@ def test_only_steps_that_move_widths_go_back_to_them(tmp_path, monkeypatch):
         step >= free and step % 3 == 0 for step, _ in seen
     ]
     assert any(has_moved for _, has_moved in seen)
+
+
+def test_widths_that_have_all_opened_and_cost_nothing_move_no_more(tmp_path, monkeypatch):
+    def measure(model, batches, loss, places, *, ends):
+        asked.append(places)
+        model.augmentation.distribution.costs.fill_(0.3 if len(asked) < 3 else 0.01)
+
+    monkeypatch.setattr(loop, "measure_costs", measure)
+    monkeypatch.setattr(loop, "stride", lambda steps: 1)
+    monkeypatch.setattr(loop, "OPENED", 0.01)
+    monkeypatch.setattr(loop, "REACHED", 0.02)  # widths start at 0.05
+    asked: list[list[int]] = []
+    run, widths = trainer(tmp_path), []
+    every = list(range(6))
+    run.fit(lambda now, total: widths.append(run.law.parameter.detach().clone()))
+    assert asked == [every] * 3
+    assert run.progress.settled
+    free = math.ceil(RECIPE.freeze * run.total)
+    since = free + 2 * max(1, run.total // loop.MEASUREMENTS)
+    moved = [not torch.equal(a, b) for a, b in pairwise(widths)]
+    assert moved[free : since - 1] == [True] * (since - 1 - free)
+    assert not any(moved[since - 1 :])
+    assert trainer(tmp_path).progress.settled  # a run that is continued knows it, too
 
 
 def test_costs_are_measured_on_other_examples_each_time_and_ends_looked_for_once_widths_are_free(
