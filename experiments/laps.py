@@ -21,8 +21,9 @@ from molaug.evaluate import mean_error
 from molaug.groups import GROUPS
 from molaug.loop import Trainer
 from molaug.molecules.action import MoleculeAction
+from molaug.molecules.config import SCALAR_ONLY as PYG
 from molaug.molecules.data import MoleculeSet
-from molaug.molecules.networks import PYG, build_network
+from molaug.molecules.networks import build_network
 from molaug.molecules.pyg import build_pyg
 from molaug.molecules.targets import target_values
 from molaug.molecules.tasks import MoleculeExamples, build_scaling

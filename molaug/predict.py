@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise ValueError(f"--smiles {files[0]}: is a file; name files before --smiles")
         run = find_run(asked.run)
         model, about = load_model(run)
-        labels, molecules = read_molecules(asked.files, asked.smiles)
+        refused: list[str] | None = [] if asked.skip else None
+        labels, molecules = read_molecules(asked.files, asked.smiles, refused)
         middle, spread = predict(model, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)
         text = write_csv(labels, molecules, values, spread, about)
@@ -57,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
+    for line in refused or ():
+        print(f"molaug: left out: {line}", file=sys.stderr)
     print(describe(run, about, molecules, asked.copies), file=sys.stderr)
     print(f"Written to {asked.out}" if asked.out else text, end="\n" if asked.out else "")
     return 0
@@ -75,6 +78,9 @@ def build_parser() -> Parser:
     parser.add_argument("files", type=Path, nargs="*", help="xyz, sdf, smi, and what ASE reads")
     parser.add_argument("--smiles", nargs="+", default=[], metavar="TEXT", help="molecules as text")
     parser.add_argument("--copies", type=int, default=8, metavar="N", help="to average over [8]")
+    parser.add_argument(
+        "--skip", action="store_true", help="leave out what cannot be predicted, and say why"
+    )
     parser.add_argument("--out", type=Path, metavar="PATH", help="file to write [print it]")
     return parser
 

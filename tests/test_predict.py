@@ -161,6 +161,27 @@ def test_a_list_of_smiles_keeps_its_names(run, tmp_path, capsys):
     assert [row["name"] for row in read(capsys.readouterr().out)] == ["ethanol", "O"]
 
 
+@needs_qm9
+def test_what_cannot_be_predicted_is_left_out_if_asked_and_named(run, tmp_path, capsys):
+    (tmp_path / "some.smi").write_text("CCO ethanol\nCCl\nC1\nO water\n")
+    assert main([str(run), "--skip", str(tmp_path / "some.smi")]) == 0
+    shown = capsys.readouterr()
+    assert [(row["name"], row["molecule"][-2:]) for row in read(shown.out)] == [
+        ("ethanol", " 1"),
+        ("water", " 4"),
+    ]
+    left_out = [line for line in shown.err.splitlines() if line.startswith("molaug: left out: ")]
+    assert len(left_out) == 2
+    assert "some.smi 2, atom 2: element 17" in left_out[0]
+    assert "some.smi line 3: 'C1' is no SMILES" in left_out[1]
+    assert "2 molecules" in shown.err
+    assert main([str(run), "--skip", "--smiles", "C1", "CCl"]) == 1
+    assert capsys.readouterr().err == (
+        "molaug: all SMILES: none of 2 molecules can be predicted, the first because of C1: 'C1' is "
+        "no SMILES\n"
+    )
+
+
 def test_folders_without_one_run_are_refused(tmp_path, capsys):
     assert main([str(tmp_path), "--smiles", "C"]) == 1
     assert "no trained weights there" in capsys.readouterr().err

@@ -65,6 +65,8 @@ class ImageConfig(RunConfig):
         processes = max(self.devices, int(os.environ.get("WORLD_SIZE", 1)))  # torchrun's
         if self.ranges == "instance" and processes > 1:
             raise ValueError("--ranges instance: takes one device, since draws are shared by all")
+        if self.mean_of != "logits" and self.kind == "angle":
+            raise ValueError(f"--mean-of {self.mean_of}: of classes, and {self.task} has none")
         wanted = self.generators or generators_of(self.group)
         if self.grey and {*wanted} & {"hue", "saturation"}:
             raise ValueError(

@@ -12,7 +12,7 @@ from molaug.settings import GENERATORS, PRESETS, RunConfig
 GROUPS = ("so3", "se3", "aff3")
 SYMMETRIES = ("learned", "fixed", "none", "augerino_compat")
 LEVELS = ("coordinates", "vectors", "distances")
-SCALAR_ONLY = ("schnet", "dimenetpp", "visnet")
+SCALAR_ONLY = ("schnet", "dimenetpp", "visnet")  # those of PyTorch Geometric
 OPPONENTS = ("e3nn", "vector_channels", *SCALAR_ONLY)
 NETWORKS = LEVELS + OPPONENTS
 FRAMES = ("raw", "centred", "random")
@@ -170,6 +170,8 @@ class QM9Config(RunConfig):
             raise ValueError(
                 f"--channels {self.channels}: visnet takes multiples of its {HEADS} heads"
             )
+        if self.directions == "learned" and "learned" not in (self.symmetry or ("learned",)):
+            raise ValueError("--directions learned: takes --symmetry learned")
         rigid = [n for n in GENERATORS[self.group] if n in GENERATORS["se3"]]
         if self.directions == "learned" and self.generators and {*rigid} - {*self.generators}:
             raise ValueError(

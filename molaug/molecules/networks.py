@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .action import Output
 from .batch import MoleculeBatch
+from .config import SCALAR_ONLY
 from .geometry import ELEMENTS, TYPICAL_ATOMS, GaussianBasis, assemble, traceless
 from .pairs import PairGeometry, PairLinear
 from .vector_channels import VectorChannelNetwork
@@ -145,9 +146,6 @@ class GraphNetwork(nn.Module):
         return present[:, :, None] * present[:, None] * others
 
 
-PYG = ("schnet", "dimenetpp", "visnet")
-
-
 def build_network(
     name: str, *, output: Output = "scalar", channels: int = 48, layers: int = 3
 ) -> nn.Module:
@@ -165,7 +163,7 @@ def build_network(
         from .equivariant import E3nnNetwork
 
         return E3nnNetwork(output=output, channels=channels, layers=layers)
-    if name in PYG:
+    if name in SCALAR_ONLY:
         from .pyg import build_pyg
 
         return build_pyg(name, output=output, channels=channels, layers=layers)

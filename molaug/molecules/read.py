@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ CLOSEST = 0.5  # [Angstrom], less than the length of any bond
 SEED = 0  # of the geometries made for SMILES
 
 Atoms = tuple[np.ndarray, np.ndarray]  # nuclear charges (atoms,) and positions (atoms, 3)
+Maker = Callable[[], Atoms]  # raises ValueError where there are none
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Label:
 
 
 def read_molecules(
-    files: Sequence[Path], smiles: Sequence[str] = ()
+    files: Sequence[Path], smiles: Sequence[str] = (), refused: list[str] | None = None
 ) -> tuple[list[Label], MoleculeSet]:
     """The molecules of all files, then those of the SMILES, and a label of each.
 
@@ -34,23 +37,43 @@ def read_molecules(
     all others by ASE (xyz, extxyz, pdb, ...). For SMILES, RDKit adds hydrogen and finds a geometry
     (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of QM9.
 
+    refused: where to say of which molecules nothing can be said, which are then left out.
+
     Raises FileNotFoundError for a missing file, ValueError for what is no geometry of molecules of
-    H, C, N, O and F, with its place.
+    H, C, N, O and F, with its place, unless there is `refused`.
     """
     found: list[tuple[Label, Atoms]] = []
+    for label, make in _sources(files, smiles):
+        try:
+            atoms = make()
+            _check(label.place, *atoms)
+        except ValueError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            found.append((label, atoms))
+    if not found:
+        where = files[0] if files else "all SMILES" if smiles else "no file and no SMILES"
+        raise ValueError(
+            f"{where}: none of {len(refused)} molecules can be predicted, the first because of "
+            f"{refused[0]}"
+            if refused
+            else f"{where}: no molecules there"
+        )
+    return [label for label, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
+
+
+def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Label, Maker]]:
     for path in files:
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
+    for path in files:
         reader = READERS.get(path.suffix.lower(), _read_ase)
-        found += [
-            (Label(f"{path} {i}", name), atoms) for i, (name, atoms) in enumerate(reader(path), 1)
-        ]
-    found += [(Label(text), _embed(text, text)) for text in smiles]
-    if not found:
-        raise ValueError(f"{files[0] if files else 'no file and no SMILES'}: no molecules there")
-    for label, atoms in found:
-        _check(label.place, *atoms)
-    return [label for label, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
+        for i, (name, make) in enumerate(reader(path), 1):
+            yield Label(f"{path} {i}", name), make
+    for text in smiles:
+        yield Label(text), partial(_embed, text, text)
 
 
 def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
@@ -73,7 +96,7 @@ def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
         )
 
 
-def _read_ase(path: Path) -> Iterator[tuple[str, Atoms]]:
+def _read_ase(path: Path) -> Iterator[tuple[str, Maker]]:
     import ase.io
 
     try:
@@ -81,29 +104,36 @@ def _read_ase(path: Path) -> Iterator[tuple[str, Atoms]]:
     except Exception as error:  # of every kind, by format
         raise ValueError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
     for i, image in enumerate(images, 1):
-        if image.pbc.any():
-            raise ValueError(f"{path} {i}: has a periodic cell; give single molecules")
-        yield "", (image.get_atomic_numbers(), image.get_positions())
+        yield "", partial(_atoms_of_image, image, f"{path} {i}")
 
 
-def _read_sdf(path: Path) -> Iterator[tuple[str, Atoms]]:
+def _atoms_of_image(image: Any, place: str) -> Atoms:
+    if image.pbc.any():
+        raise ValueError(f"{place}: has a periodic cell; give single molecules")
+    return image.get_atomic_numbers(), image.get_positions()
+
+
+def _read_sdf(path: Path) -> Iterator[tuple[str, Maker]]:
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs(), Chem.SDMolSupplier(str(path), removeHs=False) as supplier:
         for i, molecule in enumerate(supplier, 1):
-            if molecule is None:
-                raise ValueError(f"{path} {i}: RDKit cannot read it")
-            if not molecule.GetConformer().Is3D():
-                raise ValueError(f"{path} {i}: a drawing; give coordinates in space, or SMILES")
-            if missing := sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms()):
-                raise ValueError(
-                    f"{path} {i}: lacks {missing} hydrogen atoms; add them, or give SMILES"
-                )
-            title = molecule.GetProp("_Name") if molecule.HasProp("_Name") else ""
-            yield title, _atoms_of(molecule)
+            named = molecule is not None and molecule.HasProp("_Name")
+            title = molecule.GetProp("_Name") if named else ""
+            yield title, partial(_atoms_of_entry, molecule, f"{path} {i}")
 
 
-def _read_smiles(path: Path) -> Iterator[tuple[str, Atoms]]:
+def _atoms_of_entry(molecule: Any, place: str) -> Atoms:
+    if molecule is None:
+        raise ValueError(f"{place}: RDKit cannot read it")
+    if not molecule.GetConformer().Is3D():
+        raise ValueError(f"{place}: a drawing; give coordinates in space, or SMILES")
+    if missing := sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms()):
+        raise ValueError(f"{place}: lacks {missing} hydrogen atoms; add them, or give SMILES")
+    return _atoms_of(molecule)
+
+
+def _read_smiles(path: Path) -> Iterator[tuple[str, Maker]]:
     try:
         lines = path.read_text().splitlines()
     except UnicodeDecodeError as error:
@@ -111,7 +141,8 @@ def _read_smiles(path: Path) -> Iterator[tuple[str, Atoms]]:
     for i, line in enumerate(lines, 1):
         if line.strip():
             smiles, *title = line.split(maxsplit=1)
-            yield title[0].strip() if title else smiles, _embed(smiles, f"{path} line {i}")
+            name = title[0].strip() if title else smiles
+            yield name, partial(_embed, smiles, f"{path} line {i}")
 
 
 def _embed(smiles: str, name: str) -> Atoms:
@@ -131,12 +162,12 @@ def _embed(smiles: str, name: str) -> Atoms:
     return _atoms_of(molecule)
 
 
-def _atoms_of(molecule: object) -> Atoms:
-    charges = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])  # type: ignore[attr-defined]
-    return charges, molecule.GetConformer().GetPositions()  # type: ignore[attr-defined]
+def _atoms_of(molecule: Any) -> Atoms:
+    charges = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
+    return charges, molecule.GetConformer().GetPositions()
 
 
-READERS: dict[str, Callable[[Path], Iterator[tuple[str, Atoms]]]] = {
+READERS: dict[str, Callable[[Path], Iterator[tuple[str, Maker]]]] = {
     ".sdf": _read_sdf,
     ".mol": _read_sdf,
     ".smi": _read_smiles,

@@ -70,6 +70,12 @@ def test_widths_of_every_image_take_one_device():
         CONFIGS["digits"](ranges="instance", devices=2)
 
 
+def test_angles_have_no_classes_to_average():
+    assert CONFIGS["digits"](mean_of="probabilities").mean_of == "probabilities"
+    with pytest.raises(ValueError, match=r"^--mean-of probabilities: of classes, and faces has"):
+        CONFIGS["faces"](mean_of="probabilities")
+
+
 def test_channels_are_normalised_in_groups_of_eight():
     assert CONFIGS["digits"](channels=4, network=("c8",)).channels == 4
     with pytest.raises(ValueError, match=r"^--channels 12: give a multiple of 8"):

@@ -150,6 +150,10 @@ def test_settings_of_a_wrong_type_or_name_are_refused(values, why):
             "--generators rx rz: learned directions turn within all of rx ry rz tx ty tz",
         ),
         (
+            {"directions": "learned", "symmetry": ("fixed", "none")},
+            "--directions learned: takes --symmetry learned",
+        ),
+        (
             {"network": ("e3nn",), "partial_charges": 0.1},
             "--partial-charges: takes the networks coordinates vectors distances, not e3nn",
         ),
