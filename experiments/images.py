@@ -25,6 +25,7 @@ RESULT = RESULTS / "images.json"
 FOLDER = Path("runs") / "images"
 RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the command
     "sprites": ["sprites", "--symmetry", "learned", "fixed_true", "fixed", "none"],
+    "sprites, standing": ["sprites", "--standing", "--symmetry", "learned", "fixed", "none"],
     "digits": ["digits", "--symmetry", "learned", "fixed", "none"],
     "digits, c8": ["digits", "--network", "c8", "--symmetry", "none"],
     "digits 0": ["digits", "--degrees", "0", "--symmetry", "learned", "fixed", "none"],
@@ -107,10 +108,16 @@ def record(name: str, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep(found: list[dict[str, Any]]) -> None:
-    """Beside the results that are there, in place of the same runs."""
-    key = ("task", "symmetry", "network", "seed")
-    merged = {tuple(run[k] for k in key): run for run in [*read_results(), *found]}
-    write_json(RESULT, {"processor": processor(), "runs": [*merged.values()]})
+    """Beside the results that are there, in place of the same runs; in the order of the tasks."""
+    merged = {_place(run): run for run in [*read_results(), *found]}
+    runs = [merged[place] for place in sorted(merged)]
+    write_json(RESULT, {"processor": processor(), "runs": runs})
+
+
+def _place(run: dict[str, Any]) -> tuple[int, int, int]:
+    """Of a run in the results: of its task, its symmetry and its seed."""
+    tasks = [*RUNS, "faces", "camvid"]
+    return tasks.index(run["task"]), SYMMETRIES.index(run["symmetry"]), run["seed"]
 
 
 def table() -> str:

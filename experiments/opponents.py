@@ -4,7 +4,7 @@ python experiments/opponents.py [SIZE]            train what is missing of SIZE,
                                                   results/opponents-SIZE.json and the table
 python experiments/opponents.py [SIZE] --table    only the table, from what is there
 
-SIZE is cpu (three seeds of the quick preset, 21 runs of two to ten minutes on one core), gpu (the
+SIZE is cpu (three seeds of the quick preset, 24 runs of two to ten minutes on one core), gpu (the
 full preset; written for a GPU) or tiny (to see that it runs; it is not written into the README).
 """
 
@@ -28,7 +28,7 @@ PARTS = {  # a folder, and its symmetries and networks
     "coordinates": ["--symmetry", "learned", "fixed", "none"],
     "hard-coded": [
         *("--symmetry", "none", "--network"),
-        *("vectors", "distances", "vector_channels", "e3nn"),
+        *("vectors", "distances", "vector_channels", "e3nn", "schnet"),
     ],
 }
 

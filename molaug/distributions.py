@@ -297,7 +297,8 @@ class LearnedUniform(Distribution):
         widths = self.widths_of_each()
         if widths.ndim > 1 and len(widths) != graphs:  # not of those looked at last: in their turn
             widths = widths[torch.arange(graphs, device=widths.device) % len(widths)]
-        widths = torch.minimum(widths, self.limit * self.caps)
+        # The gradient is that of the width, although less of it is used: too wide ones can shut.
+        widths = widths + (torch.minimum(widths, self.limit * self.caps) - widths).detach()
         draw = stratified_uniform(copies, graphs, len(self.caps), widths)
         moved = widths * draw
         if self.rotations is not None:

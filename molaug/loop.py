@@ -61,6 +61,7 @@ Report = Callable[[Progress, int], None]  # progress and the number of steps of 
 
 
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
+RISE = 0.05  # the share of a run in which that rises to all of it
 MEASUREMENTS = 24  # of the costs of generators, in a run
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
@@ -252,12 +253,19 @@ class Trainer:
         # they cost.
         begun = done >= int(FIRST * self.total) / self.total
         self.law.probing.fill_(self.recipe.probing * (1 - done) if begun else 0.0)
-        # Where widths start must not decide what the network is first trained on.
-        self.law.limit.fill_(NARROW if done < self.recipe.freeze else 1.0)
+        self.law.limit.fill_(self._limit(done))
         factors = schedule(done, self.recipe)
         for optimizer in self.plain_optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factors[group["role"]]
+
+    def _limit(self, done: float) -> float:
+        """The share of a range that is used at most. Where widths start must not decide what the
+        network is first trained on; once they are free the limit rises, faster than a width can, so
+        that wide ones which should not be have the time to shut."""
+        freeze = self.recipe.freeze
+        risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
+        return NARROW ** (1 - max(0.0, risen))
 
     def _check(self) -> None:
         """Read the losses of the last steps; stop at the first that is not a number."""

@@ -1,12 +1,20 @@
-"""The processes of a run, and their devices."""
+"""The processes of a run, and their devices; commands side by side."""
 
 from __future__ import annotations
 
 import atexit
 import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from types import FrameType
 from typing import Any
+
+LOOK = 0.1  # seconds between two looks at processes
 
 
 def is_first() -> bool:
@@ -49,3 +57,42 @@ def leave_group() -> None:
 
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
+
+
+def count_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def run_commands(commands: Sequence[Sequence[str]], at_once: int) -> int:
+    """Run every command, `at_once` at a time; returns the exit status of the first that fails, or
+    0.
+
+    If one fails, or this process is stopped by SIGTERM or Ctrl-C, no other is started, and those
+    that run get SIGTERM and are waited for.
+    """
+    waiting, running = list(commands), list[subprocess.Popen[bytes]]()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    is_main = threading.current_thread() is threading.main_thread()  # only there can one be told
+    previous = signal.signal(signal.SIGTERM, stop) if is_main else None
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                running.append(subprocess.Popen(waiting.pop(0)))
+            time.sleep(LOOK)
+            for process in [one for one in running if one.poll() is not None]:
+                running.remove(process)
+                if process.returncode:  # negative: the number of the signal that ended it
+                    status = process.returncode
+                    return status if status > 0 else 128 - status
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        if is_main:
+            signal.signal(signal.SIGTERM, previous)
+    return 0

@@ -229,6 +229,8 @@ def print_plain(console: Console, text: str) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def console() -> Console:
-    """Standard output; wide enough for the table when it goes to a file."""
-    return Console(width=None if sys.stdout.isatty() else 180)
+def console(live: bool = True) -> Console:
+    """Standard output; wide enough for the table when it goes to a file. live: with bars, on a
+    terminal."""
+    width = None if sys.stdout.isatty() else 180
+    return Console(width=width, force_terminal=None if live else False)

@@ -128,11 +128,22 @@ class RunConfig(Config):
         "run",
         at_least=1,
     )
-    threads: int | None = option(None, "CPU threads", "run", unset="all cores", at_least=1)
+    jobs: int | None = option(
+        None,
+        "runs at a time, on a CPU, each in a process of its own",
+        "run",
+        unset="one per core, four at most",
+        at_least=1,
+    )
+    threads: int | None = option(
+        None, "CPU threads of a run", "run", unset="cores shared among jobs", at_least=1
+    )
 
     def _check_together(self) -> None:
         for name in self.generators:
             check_choice(f"--generators in {self.group}:", name, generators_of(self.group))
+        if self.devices > 1 and (self.jobs or 1) > 1:
+            raise ValueError(f"--jobs {self.jobs}: each takes one process, not --devices")
         self._check_data()
 
     def _check_data(self) -> None:
@@ -171,7 +182,7 @@ class RunConfig(Config):
         return "-".join([self.task, *subject, *size, *changed])
 
 
-_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "devices", "threads"}
+_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "devices", "jobs", "threads"}
 
 
 def generators_of(group: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
-from .processes import is_first, start_fabric
+from .processes import count_cores, is_first, run_commands, start_fabric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -82,6 +82,8 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
         raise ValueError("--device gpu: torch finds no CUDA GPU here; leave it out, or choose cpu")
     if gpu and config.devices > gpus:
         raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
+    if gpu and (config.jobs or 1) > 1:
+        raise ValueError(f"--jobs {config.jobs}: is for CPUs; add --device cpu, or leave it out")
     resolved = resolve(config, gpu)
     if config.preset == "auto":
         out.print(
@@ -105,18 +107,63 @@ def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[
     first of several processes measures: they are empty in the others."""
     from .report import describe_run, print_plain
 
+    grid = runs(config)
+    labels = [f"{i}/{len(grid)}  {s} {n} seed {k}" for i, (s, n, k) in enumerate(grid, 1)]
+    trained = train_side_by_side(config, folder, dict(zip(labels, grid, strict=True)))
     rows = []
-    for number, run in enumerate(runs(config), 1):
-        label = f"{number}/{len(runs(config))}  {run[0]} {run[1]} seed {run[2]}"
+    for label, run in zip(labels, grid, strict=True):
         rows.append(train_one(data, config, *run, folder, out, label))
-        if rows[-1]:
+        if rows[-1] and label not in trained:
             print_plain(out, describe_run(rows[-1], label))
     return rows
+
+
+AT_ONCE = 4  # runs, because each takes about a gigabyte
+
+
+def train_side_by_side(
+    config: RunConfig, folder: Path, grid: dict[str, tuple[str, str, int]]
+) -> list[str]:
+    """Finish runs of the grid, several at a time, where that is asked for or usual; returns the
+    labels of those that were. Two small runs of one thread each are half as fast again as one after
+    the other on two threads.
+
+    Raises SystemExit if one of them fails, which has said why.
+    """
+    import torch
+
+    missing = {label: run for label, run in grid.items() if not is_finished(folder, *run)}
+    is_on_cpu = config.device == "cpu" or not torch.cuda.is_available()
+    alone = config.devices == 1 and "WORLD_SIZE" not in os.environ and is_on_cpu
+    jobs = min(config.jobs or min(count_cores(), AT_ONCE), len(missing)) if alone else 1
+    if jobs <= 1:
+        return []
+    threads = config.threads or max(1, count_cores() // jobs)
+    start = [sys.executable, "-m", "molaug.cell", config.task, str(folder)]
+    commands = [
+        [*start, symmetry, network, str(seed), str(threads), label]
+        for label, (symmetry, network, seed) in missing.items()
+    ]
+    sys.stdout.flush()
+    if status := run_commands(commands, jobs):
+        raise SystemExit(status)
+    return [*missing]
 
 
 def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
     """Where one cell of the grid lives."""
     return folder / f"{symmetry}-{network}-{seed}"
+
+
+def is_finished(folder: Path, symmetry: str, network: str, seed: int) -> bool:
+    """Whether a cell of the grid has its weights and its row."""
+    from .checkpoint import WEIGHTS
+
+    run = run_folder(folder, symmetry, network, seed)
+    return (run / METRICS).exists() and (run / WEIGHTS).exists()
+
+
+METRICS = "metrics.json"
 
 
 def claim_folder(folder: Path, config: RunConfig) -> None:
@@ -143,7 +190,7 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
 
 
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
-FREE_TO_CHANGE = {"symmetry", "network", "seeds", "devices", "threads", "preset"}
+FREE_TO_CHANGE = {"symmetry", "network", "seeds", "devices", "jobs", "threads", "preset"}
 
 
 def train_one(
@@ -166,8 +213,8 @@ def train_one(
     from .verdict import judge
 
     run = run_folder(folder, symmetry, network, seed)
-    finished = run / "metrics.json"
-    if finished.exists() and (run / WEIGHTS).exists():
+    finished = run / METRICS
+    if is_finished(folder, symmetry, network, seed):
         row: dict[str, Any] = read_json(finished)
         return row
     fabric = start_fabric(config.device, config.devices)

@@ -29,6 +29,14 @@ def seeded() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def one_run_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within the test's own process, unless it asks for several."""
+    from molaug import train
+
+    monkeypatch.setattr(train, "AT_ONCE", 1)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def data_outside_the_checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever a test converts lands in a temporary folder, or where MOLAUG_DATA already points."""

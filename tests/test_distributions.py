@@ -233,6 +233,13 @@ def test_no_draw_goes_beyond_the_limit():
     assert torch.allclose(law.widths, 0.5 * law.caps)
 
 
+def test_a_width_beyond_the_limit_still_feels_the_loss():
+    law = LearnedUniform(SE3(), 0.5, ["tx"]).eval()
+    law.limit.fill_(0.05)
+    law.rsample(1, 4000).square().mean().backward()
+    assert float(law.parameter.grad) > 0
+
+
 def test_widths_and_caps_must_be_those_of_the_group():
     with pytest.raises(ValueError, match="2 widths for the 6 generators of SE3"):
         Uniform(SE3(), [1.0, 2.0])

@@ -59,6 +59,8 @@ def allowed(module: str) -> set[str]:
         return BESIDE[module]
     if module in LINE:
         return {*LINE[: LINE.index(module)], "files"}
+    if module == "cell":
+        return {*LINE, *DOMAINS, *BESIDE, "train"}
     if module in ENDS:
         return {*LINE, *DOMAINS, *BESIDE}
     domain, _, name = module.partition(".")

@@ -257,8 +257,20 @@ def test_while_widths_are_frozen_inputs_are_moved_little_wherever_widths_start(t
     run, seen = trainer(tmp_path), []
     run.fit(lambda now, total: seen.append((now.step - 1, float(run.law.limit))))
     first_free = math.ceil(RECIPE.freeze * run.total)
-    for step, limit in seen:
-        assert limit == pytest.approx(1.0 if step >= first_free else 0.05)
+    limits = [limit for _, limit in seen]
+    assert limits[:first_free] == pytest.approx([0.05] * first_free)
+    assert limits[first_free:] == sorted(limits[first_free:])
+    assert limits[-1] == 1.0
+
+
+def test_the_limit_rises_from_when_widths_are_free(tmp_path):
+    run = trainer(tmp_path, recipe=replace(RECIPE, freeze=0.25))
+    for done, limit in ((0.0, 0.05), (0.25, 0.05), (0.275, 0.05**0.5), (0.3, 1.0), (0.9, 1.0)):
+        run._set_rates(done)
+        assert float(run.law.limit) == pytest.approx(limit)
+    never_frozen = trainer(tmp_path / "free", recipe=replace(RECIPE, freeze=0.0))
+    never_frozen._set_rates(0.0)
+    assert float(never_frozen.law.limit) == 1.0
 
 
 def test_the_state_of_another_run_is_not_continued(tmp_path):

@@ -176,7 +176,7 @@ class CamVidConfig(MapConfig):
     task = "camvid"
     presets: ClassVar = {
         "quick": {
-            **{"epochs": 10, "batch_size": 8, "channels": 8, "layers": 4, "rate": 0.005},
+            **{"epochs": 40, "batch_size": 8, "channels": 8, "layers": 4, "rate": 0.005},
             **{"shrink": 3, "validation_size": 32, "test_size": 100},
         },
         "full": {**FULL, "batch_size": 16, "layers": 5, "epochs": 200, "shrink": 1},

@@ -1,0 +1,42 @@
+"""One run of a grid in an interpreter of its own, for `molaug.train` to have several at a time.
+
+python -m molaug.cell TASK FOLDER SYMMETRY NETWORK SEED THREADS LABEL
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Train a run of the grid whose configuration is in FOLDER; returns the exit status."""
+    name, place, symmetry, network, seed, threads, label = sys.argv[1:]
+    folder = Path(place)
+    try:
+        # Only now, so that Ctrl-C while they load is met below.
+        import torch
+
+        from .config import CONFIGS
+        from .files import read_json
+        from .loop import NotFinite
+        from .report import console, describe_run, print_plain
+        from .train import tasks_of, train_one
+
+        torch.set_num_threads(int(threads))
+        config = CONFIGS[name].from_dict(read_json(folder / "config.json"))
+        out = console(live=False)  # the bars of several would overwrite each other
+        try:
+            data = tasks_of(config).open_data(config)
+            row = train_one(data, config, symmetry, network, int(seed), folder, out, label)
+        except (ValueError, OSError, NotFinite) as error:
+            print(f"molaug: {error}", file=sys.stderr)
+            return 1
+        print_plain(out, describe_run(row, label))
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
