@@ -68,7 +68,8 @@ def read_configuration(path: Path) -> dict[str, Any]:
             configuration: dict[str, Any] = json.loads((file.metadata() or {})["configuration"])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
-            f"{path}: damaged, or not written by molaug ({_one_line(error)})"
+            f"{path}: damaged, or not written by molaug ({_one_line(error)}); delete it to have it "
+            "made again by the command that trained it"
         ) from error
     return configuration
 

@@ -101,16 +101,14 @@ def measure_costs(
         return action.act_on_output(elements, model.network(action.act(elements, batch)))
 
     targets = [model.scaling.to_standard(target) for _, target in batches]
-    # Near zero where targets are standardised; vectors, tensors and classes have no other mean.
-    is_scalar = targets[0].ndim == 1 and targets[0].is_floating_point()
-    centre = torch.cat(targets).mean() if is_scalar else law.caps.new_zeros(())
+    known = torch.cat([target.flatten() for target in targets])
     parts, unmoved, mean = [], law.caps.new_zeros(()), law.caps.new_zeros(())
     for (batch, _), standard, reach in zip(batches, targets, spread.split(counts), strict=True):
         weight = len(batch) / sum(counts)
         still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
         value, slope = _value_and_slope(partial(rate, target=standard), still)
         unmoved += weight * value
-        mean += weight * rate(centre.to(still).expand_as(still), standard)
+        mean += weight * rate(_best_constant(known, still), standard)
         every = max(1, min(GROUPS // len(batches), len(batch)))
         cuts = [slice(i, None, every) for i in range(every)]
         groups = [(cut, rate(still[cut], standard[cut])) for cut in cuts]
@@ -149,6 +147,17 @@ def measure_costs(
             cost = cost - flat * (cost - PARTIAL).clamp_min(0)
         law.costs[i] = cost
     return law.costs
+
+
+def _best_constant(targets: Tensor, output: Tensor) -> Tensor:
+    """What a network would say that looks at nothing, in the shape of `output`: the mean of
+    scalars, near zero where they are standardised; zero of vectors and tensors, which have no other
+    mean; of classes, along the second axis, the logarithms of their frequencies."""
+    if targets.is_floating_point():
+        return (targets.mean() if output.ndim == 1 else targets.new_zeros(())).expand_as(output)
+    counts = targets[targets >= 0].bincount(minlength=output.shape[1]) + 1
+    scores = counts.to(output).log()
+    return scores.view(-1, *[1] * (output.ndim - 2)).expand_as(output)
 
 
 def _value_and_slope(

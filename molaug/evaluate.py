@@ -149,14 +149,16 @@ def variance(values: Float[Tensor, "copies ..."]) -> Float[Tensor, "..."]:
 def mean_rotation(law: Distribution, draws: int = 4096) -> float | None:
     """||E R|| / sqrt(d), in the Frobenius norm, of the rotations R that are drawn: 1 if nothing is
     turned, 0 if they are uniform (Haar), to within the noise of the draws, 1 / sqrt(draws). None
-    for a group without rotations, or of more than one space. A function of its arguments alone."""
+    for a group without rotations, or of more than one space, and for a law that draws no rotations.
+    A function of its arguments alone."""
     turns = torch.tensor([member.kind == "rotation" for member in law.group.members])
     if law.group.dimension > 3 or not turns.any():
         return None
     torch.manual_seed(seed_of(EVALUATION))
     coefficients = law.rsample(1, draws)[0] * turns.to(law.caps)
     linear = law.group.exp(coefficients)[:, :-1, :-1]
-    return float(linear.mean(0).norm() / len(linear[0]) ** 0.5)
+    length = float(linear.mean(0).norm() / len(linear[0]) ** 0.5)
+    return length if length < 1 + 1e-4 else None
 
 
 @torch.no_grad()

@@ -365,6 +365,9 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """What `write_history` wrote."""
-    with open(path, newline="") as file:
-        return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+    """What `write_history` wrote. Raises ValueError, naming the file, for anything else."""
+    try:
+        with open(path, newline="") as file:
+            return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged; delete it to have it made again") from error

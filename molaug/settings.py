@@ -149,6 +149,9 @@ class RunConfig(Config):
     def _check_data(self) -> None:
         """What a task has to say about the data that it is asked for."""
 
+    def check_ready(self) -> None:
+        """Raises ValueError if something is left open that no run can do without."""
+
     @property
     def default_sizes(self) -> Sizes:
         """All that there is, where it is known without opening the data."""

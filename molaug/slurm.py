@@ -123,6 +123,7 @@ def build_script(arguments: Sequence[str]) -> tuple[str, Path | None]:
         parser.error("--device cpu contradicts --gpus: leave it out")
     try:
         replace(config, devices=processes)  # what it has to say against several
+        config.check_ready()
     except ValueError as error:
         parser.error(str(error))
     minutes = round(asked.hours * 60)

@@ -89,7 +89,8 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
         out.print(
             f"{'A GPU was found' if gpu else 'No GPU'}: preset '{resolved.preset}' with "
             f"{f'{resolved.train_size:,}' if resolved.train_size else 'all'} training examples and "
-            f"{resolved.epochs} epochs; --preset quick or full chooses otherwise."
+            f"{resolved.epochs} epoch{'s' * (resolved.epochs != 1)}; --preset quick or full "
+            "chooses otherwise."
         )
     if config.threads:
         torch.set_num_threads(config.threads)
@@ -156,14 +157,14 @@ def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
 
 
 def is_finished(folder: Path, symmetry: str, network: str, seed: int) -> bool:
-    """Whether a cell of the grid has its weights and its row."""
+    """Whether a cell of the grid has all that is made of it."""
     from .checkpoint import WEIGHTS
 
     run = run_folder(folder, symmetry, network, seed)
-    return (run / METRICS).exists() and (run / WEIGHTS).exists()
+    return all((run / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
 
 
-METRICS = "metrics.json"
+METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
 
 
 def claim_folder(folder: Path, config: RunConfig) -> None:
@@ -204,10 +205,10 @@ def train_one(
     label: str,
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
-    from .checkpoint import WEIGHTS, save_weights
+    from .checkpoint import WEIGHTS, read_configuration, save_weights
     from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
-    from .files import read_json, write_json
-    from .loop import Interrupted, Trainer
+    from .files import write_json
+    from .loop import Interrupted, Trainer, write_history
     from .objectives import build_objective
     from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
     from .verdict import judge
@@ -215,8 +216,8 @@ def train_one(
     run = run_folder(folder, symmetry, network, seed)
     finished = run / METRICS
     if is_finished(folder, symmetry, network, seed):
-        row: dict[str, Any] = read_json(finished)
-        return row
+        read_configuration(run / WEIGHTS)  # raises, if it is damaged
+        return read_made(finished, "metric")
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(
         data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
@@ -241,10 +242,11 @@ def train_one(
     if not fabric.is_global_zero:
         return {}
     save_weights(run / WEIGHTS, model, settings)
+    write_history(run / HISTORY, trainer.progress.history)  # it may have been deleted
     title = f"{symmetry} {network} seed {seed}"
     save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
     curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
-    write_json(run / "curves.json", {**curves, **tasks_of(config).illustrate(model, task)})
+    write_json(run / CURVES, {**curves, **tasks_of(config).illustrate(model, task)})
     row = {
         **identity,
         "metric": task.metric,
@@ -290,8 +292,8 @@ def write_report(
     write_page(
         page,
         rows,
-        [read_curves(cell / "curves.json") for cell in cells],
-        [read_history(cell / "history.csv") for cell in cells],
+        [read_made(cell / CURVES, "orbits") for cell in cells],
+        [read_history(cell / HISTORY) for cell in cells],
         command=["python", "-m", "molaug.train", *arguments],
         versions=versions(),
         about=tasks_of(config).describe(config, rows),
@@ -299,12 +301,14 @@ def write_report(
     return page
 
 
-def read_curves(path: Path) -> dict[str, Any]:
-    """What the page draws of a run; nothing if the run was made before there were pages."""
+def read_made(path: Path, key: str) -> dict[str, Any]:
+    """What a run has written about itself, with `key` in it. Raises ValueError if it is damaged."""
     from .files import read_json
 
-    curves: dict[str, Any] = read_json(path) if path.exists() else {}
-    return curves
+    found = read_json(path)
+    if not isinstance(found, dict) or key not in found:
+        raise ValueError(f"{path}: damaged (no '{key}'); delete it to have it made again")
+    return found
 
 
 if __name__ == "__main__":

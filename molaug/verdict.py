@@ -29,6 +29,7 @@ Word = Literal["full", "partial", "absent", "undecided"]
 OPEN = 0.8  # share of the natural range from which a width counts as open
 SHUT = 0.1  # and up to which as shut
 TOLERANCE = 0.05  # the share of what was learned that a symmetry may cost
+CERTAIN = 2.5  # standard errors; more than two, because two sides are looked at
 COARSE, HALVINGS = 8, 4  # values along an orbit, and halvings of the interval with the edge
 # 97.5 % quantiles of Student's t, by degrees of freedom: intervals of 95 % over a few seeds.
 STUDENT = (math.inf, 12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26)
@@ -102,8 +103,8 @@ def walk_orbit(
     model: AveragedModel, task: Task, examples: Examples, generator: str, most: int = 256
 ) -> Orbit:
     """Move the first `most` examples along the generator, half of them backwards, and find where
-    the error of the bare network begins to rise. The law of the model stays out of it, or its own
-    moves would add to those that are asked about."""
+    the error of the bare network begins to rise, either way. The law of the model stays out of it,
+    or its own moves would add to those that are asked about."""
     batch, target = examples.gather(torch.arange(min(most, len(examples))))
     law, action = model.augmentation.distribution, model.augmentation.action
     cap = law.caps[law.group.names.index(generator)]
@@ -116,20 +117,32 @@ def walk_orbit(
         return task.error(model.scaling.to_physical(back), target)
 
     still = errors(0.0)
-    mean_output = torch.zeros_like(model.network(batch))  # standardised
-    constant = task.error(model.scaling.to_physical(mean_output), target)
+    constant = task.error(_constant(model, model.network(batch), target), target)
     learned = float((constant - still).mean())
 
     def lost(share: float) -> tuple[float, bool]:
+        """Either way by itself, because one may gain what the other loses; the worse one."""
         rise = errors(share) - still
-        value = float(rise.mean()) / max(learned, 1e-12)
-        noise = float(rise.std()) / len(rise) ** 0.5 / max(learned, 1e-12)
-        return value, value > TOLERANCE and value > 2 * noise
+        found = []
+        for side in (rise[::2], rise[1::2]):
+            value = float(side.mean()) / max(learned, 1e-12)
+            noise = float(side.std()) / len(side) ** 0.5 / max(learned, 1e-12)
+            found.append((value, value > TOLERANCE and value > CERTAIN * noise))
+        return max(value for value, _ in found), any(is_lost for _, is_lost in found)
 
     noise = float((constant - still).std()) / len(batch) ** 0.5
     better = learned > max(2 * noise, TOLERANCE * float(constant.mean()))
     whole = lost(1.0)[0] if better else math.nan
     return Orbit(find_edge(lambda share: lost(share)[1]), whole, better)
+
+
+def _constant(model: AveragedModel, output: Tensor, target: Tensor) -> Tensor:
+    """The prediction of a network that looks at nothing: the mean of the training targets; of
+    classes, the most frequent one of these examples."""
+    mean = torch.zeros_like(output)  # standardised
+    if not target.is_floating_point():
+        mean[:, target[target >= 0].bincount(minlength=output.shape[1]).argmax()] = 1.0
+    return model.scaling.to_physical(mean)
 
 
 def find_edge(is_lost: Callable[[float], bool]) -> float | None:
@@ -196,7 +209,8 @@ def agree(seeds: Mapping[int, Mapping[str, Any]], widths: Sequence[float], cap: 
     words: dict[int, Word] = {seed: one["verdict"] for seed, one in seeds.items()}
     middle, interval = mean(widths), mean_interval(widths)
     if interval:
-        interval = max(interval[0], 0.0), min(interval[1], cap)
+        most = cap if max(widths) <= cap else math.inf  # of a law without caps
+        interval = max(interval[0], 0.0), min(interval[1], most)
     kinds = sorted(set(words.values()))
     if len(kinds) > 1:
         counts = [

@@ -104,6 +104,7 @@ def test_a_vector_has_three_columns_and_copies_of_a_learned_law_differ(tmp_path,
         ("a.xyz", "five\n", r"a\.xyz: ASE cannot read it"),
         ("a.smi", "CCO\nC1\n", r"a\.smi line 2: 'C1' is no SMILES"),
         ("a.smi", "\n", r"a\.smi: no molecules there"),
+        ("a.smi", "O.O\n", r"a\.smi line 1: several molecules; give one at a time"),
         (None, "", r"missing: no such file"),
     ],
 )

@@ -110,6 +110,7 @@ def test_an_argument_with_a_line_break_does_not_leave_its_comment():
         ("-- qm8", "unknown task 'qm8': did you mean 'qm9'?"),
         ("--gpus 2 -- qm9 --devices 4", "--devices 4 contradicts 1 x 2 GPUs: leave it out"),
         ("--gpus 2 -- qm9 --devices=1", "--devices 1 contradicts 1 x 2 GPUs: leave it out"),
+        ("-- stl10", "stl10: give --data-dir, where its files are"),
         ("-- qm9 --device cpu", "--device cpu contradicts --gpus: leave it out"),
     ],
 )

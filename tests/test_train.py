@@ -221,12 +221,21 @@ def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, 
     (run / "weights.safetensors").unlink()
     assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
     assert (run / "weights.safetensors").exists()
-    for name in ("metrics.json", "curves.json"):
-        whole = (run / name).read_text()
-        (run / name).write_text(whole[:50])
-        assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
-        assert f"{name}: damaged" in capsys.readouterr().err
-        (run / name).write_text(whole)
+    for name in ("metrics.json", "curves.json", "history.csv", "weights.safetensors"):
+        whole = (run / name).read_bytes()
+        for damaged in (whole[: -len(whole) // 3], b'{"a": 1}'):
+            (run / name).write_bytes(damaged)
+            if name == "history.csv" and damaged[:1] == b"{":  # no row at all is a history, too
+                continue
+            assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
+            said = capsys.readouterr().err
+            assert f"{name}: damaged" in said
+            assert "delete it to have it made again" in said
+        (run / name).unlink()
+        assert main([*arguments, "--run-dir", str(tmp_path)]) == 0
+        assert (run / name).exists()
+        if name != "metrics.json":  # which holds the seconds of measurements
+            assert (run / name).read_bytes() == whole
 
 
 def test_ctrl_c_before_training_gives_one_line(tmp_path, capsys, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from molaug.distributions import Haar, LearnedUniform
 from molaug.groups import SE3, SO2
 from molaug.images.action import ImageAction
 from molaug.images.drawing import draw_sprites
+from molaug.images.losses import class_error, class_loss
 from molaug.images.tasks import ImageExamples
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample, orient
@@ -163,6 +165,60 @@ def test_seeds_that_differ_are_named():
 def test_a_reason_with_numbers_of_one_seed_says_of_which():
     seeds = {3: one_seed("absent", reason="50 % is lost"), 4: one_seed("absent", reason="60 %")}
     assert agree(seeds, [0.1, 0.2], cap=math.pi).reason == "50 % is lost (seed 3)"
+
+
+def test_an_interval_holds_what_laws_without_caps_learned():
+    seeds = {i: one_seed("undecided") for i in (0, 1)}
+    found = agree(seeds, [5.0, 7.0], cap=1.0)
+    assert found.interval[0] < found.width < found.interval[1]
+    assert agree(seeds, [0.9, 1.0], cap=1.0).interval[1] == 1.0
+
+
+class Rising(torch.nn.Module):
+    """What is lost by a move up is gained by one down, to within a margin."""
+
+    def forward(self, batch):
+        return batch.positions[:, 0, 0] + (batch.positions[:, 0, 2] - 1).relu()
+
+
+def test_a_loss_on_one_side_is_not_hidden_by_a_gain_on_the_other():
+    task = height_task(LearnedUniform(SE3(), 0.95))
+    molecules = orient(load_sample().take(np.arange(200)), "random", seed=0)
+    first = molecules.positions[molecules.offsets[:-1]].astype(np.float64)
+    # Wrong by what lies above the plane, so that moves up make it worse and moves down better.
+    some = MoleculeExamples(molecules, first[:, 0])
+    task = replace(task, train=some, model=replace_network(task.model, Rising()))
+    assert walk_orbit(task.model, task, some, "tz").edge is not None
+    assert walk_orbit(task.model, task, some, "ty").edge is None
+
+
+def replace_network(model, network):
+    return AveragedModel(network, model.augmentation, model.scaling).eval()
+
+
+class Always(torch.nn.Module):
+    """The same class for every picture."""
+
+    def __init__(self, chosen):
+        super().__init__()
+        self.chosen = chosen
+
+    def forward(self, batch):
+        return torch.nn.functional.one_hot(torch.full((len(batch),), self.chosen), 4).float()
+
+
+@pytest.mark.parametrize("frequent", [0, 3])
+def test_who_always_says_the_most_frequent_class_has_learned_nothing(frequent):
+    some = draw_sprites(200, seed=0)
+    classes = np.where(np.arange(200) % 10, frequent, 1)
+    examples = ImageExamples(replace(some, targets=classes))
+    law = LearnedUniform(SO2(), 0.99)
+    model = AveragedModel(Always(frequent), Augmentation(law, ImageAction())).eval()
+    task = Task(
+        name="classes", unit="%", train=examples, validation=examples, tests={"all": examples},
+        model=model, loss=class_loss, error=class_error,
+    )  # fmt: skip
+    assert judge(model, task, examples)["r"].verdict == "undecided"
 
 
 def test_raw_molecules_are_told_from_turned_ones_and_random_ones_are_not():

@@ -29,6 +29,7 @@ class ImageConfig(RunConfig):
     domain = "images"
     kind: ClassVar[str] = "class"
     grey: ClassVar[bool] = False  # pictures without colour
+    files: ClassVar[str] = "may"  # be given, must or cannot
 
     symmetry: tuple[str, ...] = option(
         ("learned", "fixed", "none"),
@@ -61,7 +62,19 @@ class ImageConfig(RunConfig):
     )
     data_dir: Path | None = option(None, "where the files of the data are", "data", unset="none")
 
+    @property
+    def takes_files(self) -> str:
+        """Whether files of pictures may, must or cannot be given."""
+        return self.files
+
+    def check_ready(self) -> None:
+        if self.takes_files == "must" and self.data_dir is None:
+            otherwise = ", or take --pictures digits, which need none" * (self.task == "faces")
+            raise ValueError(f"{self.task}: give --data-dir, where its files are{otherwise}")
+
     def _check_data(self) -> None:
+        if self.takes_files == "cannot" and self.data_dir is not None:
+            raise ValueError(f"--data-dir {self.data_dir}: these pictures come from no files")
         processes = max(self.devices, int(os.environ.get("WORLD_SIZE", 1)))  # torchrun's
         if self.ranges == "instance" and processes > 1:
             raise ValueError("--ranges instance: takes one device, since draws are shared by all")
@@ -105,6 +118,7 @@ class SpritesConfig(ImageConfig):
     """Classify drawn sprites and which way up they are, each turned by up to 45 degrees."""
 
     task = "sprites"
+    files = "cannot"
     presets: ClassVar = {
         "quick": {**QUICK, "train_size": 2048, "validation_size": 256, "test_size": 512},
         "full": {**FULL, "train_size": 8192, "validation_size": 512, "test_size": 2048},
@@ -129,6 +143,7 @@ class FacesConfig(ImageConfig):
     """Predict the angle by which a face was turned: rotation is no symmetry of this at all."""
 
     task = "faces"
+    files = "must"
     grey = True
     kind = "angle"
     presets: ClassVar = {
@@ -140,8 +155,15 @@ class FacesConfig(ImageConfig):
         "faces", "what is turned; digits need no files", "data", choices=("faces", "digits")
     )
     data_dir: Path | None = option(
-        None, "folder of olivettifaces.mat or of scikit-learn's faces", "data", unset="none"
+        None,
+        "folder of olivettifaces.mat, olivetti.npz or scikit-learn's faces",
+        "data",
+        unset="none",
     )
+
+    @property
+    def takes_files(self) -> str:
+        return "must" if self.pictures == "faces" else "cannot"
 
 
 @dataclass(frozen=True)
@@ -159,6 +181,7 @@ class ScenesConfig(MapConfig):
     """Segment drawn scenes, each turned once by N(0, 1 rad)."""
 
     task = "scenes"
+    files = "cannot"
     presets: ClassVar = {
         "quick": {
             **{"epochs": 20, "batch_size": 16, "channels": 8, "layers": 4, "rate": 0.005},
@@ -174,6 +197,7 @@ class CamVidConfig(MapConfig):
     """Segment the street scenes of CamVid, each turned once by N(0, 1 rad)."""
 
     task = "camvid"
+    files = "must"
     presets: ClassVar = {
         "quick": {
             **{"epochs": 40, "batch_size": 8, "channels": 8, "layers": 4, "rate": 0.005},
@@ -185,7 +209,7 @@ class CamVidConfig(MapConfig):
         None, "pictures are made smaller by this factor", "data", unset="preset", at_least=1
     )
     data_dir: Path | None = option(
-        None, "folder of train, trainannot, val, ...", "data", unset="none"
+        None, "folder of train, trainannot, val, ..., or an npz file", "data", unset="none"
     )
 
 
@@ -195,6 +219,7 @@ class CIFAR10Config(ImageConfig):
     """Classify the objects of CIFAR-10."""
 
     task = "cifar10"
+    files = "must"
     presets: ClassVar = {
         "quick": {**QUICK, "train_size": 4000, "validation_size": 500, "test_size": 1000},
         "full": {
@@ -212,6 +237,7 @@ class STL10Config(ImageConfig):
     """Classify the photographs of STL-10, and learn how far their light may change."""
 
     task = "stl10"
+    files = "must"
     presets: ClassVar = {
         "quick": {**QUICK, "layers": 4, "train_size": 1000, "validation_size": 200,
                   "test_size": 500},
@@ -227,6 +253,7 @@ class PhotographsConfig(ImageConfig):
     """Tell pieces of two photographs, under- or overexposed, within a known range of brightness."""
 
     task = "photographs"
+    files = "cannot"
     presets: ClassVar = {
         "quick": {**QUICK, "train_size": 2048, "validation_size": 256, "test_size": 512},
         "full": {**FULL, "train_size": 8192, "validation_size": 512, "test_size": 2048},

@@ -108,7 +108,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         raise _damaged(path, f"no IDX file of bytes with {axes} axes")
     shape = np.frombuffer(content, ">i4", axes, offset=4) if len(content) >= 4 + 4 * axes else [-1]
     data = content[4 + 4 * axes :]
-    if len(data) != math.prod(int(n) for n in shape):
+    if min(shape) < 0 or len(data) != math.prod(int(n) for n in shape):
         raise _damaged(path, f"its header promises {'x'.join(map(str, shape))} bytes")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
@@ -121,9 +121,13 @@ def _build_classes(
         raise ValueError(
             f"{source}: {len(images)} images but {len(labels)} labels: take both from one data set"
         )
-    if len(labels) and labels.max() >= len(classes):
-        row = int(labels.argmax())
-        raise _damaged(source, f"image {row} has class {labels[row]} of {len(classes)}")
+    if not len(images):
+        raise _damaged(source, "no images")
+    if labels.ndim != 1 or labels.dtype.kind not in "uif":
+        raise _damaged(source, f"labels are {labels.dtype} with {labels.ndim} axes, not numbers")
+    wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)) | (labels % 1 != 0))
+    if len(wrong):
+        raise _damaged(source, f"image {wrong[0]} has class {labels[wrong[0]]} of {len(classes)}")
     return build_set(name, images.astype(np.uint8), labels.astype(np.int64), classes)
 
 
@@ -157,6 +161,8 @@ def _read_table(package: str, module: str, resource: str, pixels: int) -> tuple[
 
 
 def _read_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise _damaged(path, "no npz archive")
     try:
         # Opened here: numpy does not close what turns out to be no archive.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -40,8 +40,12 @@ def read_faces(source: Path) -> ImageSet:
             fetch = _need("sklearn.datasets", "scikit-learn").fetch_olivetti_faces
             bundle = fetch(data_home=str(path.parent), download_if_missing=False)
             faces, people = (255 * bundle.images).round(), bundle.target
+        if 0 < np.max(faces) <= 1:
+            raise ValueError("pixel values from 0 to 1, where 0 to 255 belong")
         images = np.ascontiguousarray(faces).astype(np.uint8).reshape(400, 1, 64, 64)
         targets = np.asarray(people).reshape(400).astype(np.int64)
+        if not np.array_equal(np.unique(targets), np.arange(40)):
+            raise ValueError("its people are not 0 to 39")
     except FileNotFoundError:
         raise
     except Exception as error:  # scipy and joblib have errors of their own
@@ -56,8 +60,8 @@ def _find_faces(source: Path) -> Path:
         if (source / name).is_file():
             return source / name
     raise FileNotFoundError(
-        f"{source}: neither olivettifaces.mat nor scikit-learn's olivetti_py3.pkz is there: give "
-        "the folder that holds one of them"
+        f"{source}: neither olivettifaces.mat nor olivetti.npz nor scikit-learn's olivetti_py3.pkz "
+        "is there: give the folder that holds one of them"
     )
 
 
@@ -94,13 +98,17 @@ def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarra
     paths = sorted((folder / part).glob("*.png"))
     if not paths:
         raise FileNotFoundError(
-            f"{folder / part}: no PNG files: give the folder that holds {part}/ and {part}annot/"
+            f"{folder / part}: no PNG files: give the folder that holds {part}/ and {part}annot/, "
+            "or an npz file"
         )
     pictures = [read_picture(path).convert("RGB") for path in paths]
     labels = [read_picture(folder / f"{part}annot" / path.name) for path in paths]
     for path, picture, label in zip(paths, pictures, labels, strict=True):
         if not picture.size == label.size == pictures[0].size:
             raise ValueError(f"{path}: its size, or that of its labels, differs from the others'")
+        if len(label.getbands()) > 1:
+            place = folder / f"{part}annot" / path.name
+            raise ValueError(f"{place}: has colours; give a class number, 0 to 11, for every pixel")
     return np.stack([*map(np.asarray, pictures)]), np.stack([*map(np.asarray, labels)])
 
 

@@ -97,14 +97,21 @@ def divide(
         test, rows = pool, order[:count]
         held = order[count:]
     else:
+        if pool.images.shape[1:] != test.images.shape[1:]:
+            (_, *ours), (_, *theirs) = pool.images.shape, test.images.shape
+            raise ValueError(
+                f"{pool.name}: pictures to train are {'x'.join(map(str, ours))} and those to test "
+                f"{'x'.join(map(str, theirs))}: take both from one data set"
+            )
         rows = np.random.default_rng(PICTURES_SEED).permutation(len(test))[: config.test_size]
     validation = config.validation_size or len(held) // 10
     train = config.train_size or max(len(held) - validation, 0)
     if train + validation > len(held) or len(rows) < (config.test_size or 0):
+        there = f"{len(pool):,} in all" if test is pool else f"{len(held):,} and {len(test):,}"
         raise ValueError(
             f"{pool.name}: {train:,} + {validation:,} examples to train and validate, and "
-            f"{config.test_size or len(rows):,} to test, are more than its {len(held):,} and "
-            f"{len(test):,}: lower --train-size, --validation-size or --test-size"
+            f"{config.test_size or len(rows):,} to test, are more than its {there}: lower "
+            "--train-size, --validation-size or --test-size"
         )
     split = Split(held[validation : validation + train], held[:validation], rows)
     return pool.take(split.train), pool.take(split.validation), test.take(split.test), split
@@ -174,7 +181,7 @@ def open_faces(config: FacesConfig) -> Pictures:
         whole = replace(config, train_size=3000, validation_size=kept, test_size=None)
         train, validation, test, rows = divide(pool, None, whole)
     else:
-        pool = read_faces(needed(config, "or take --pictures digits, which need none"))
+        pool = read_faces(needed(config))
         people = [np.flatnonzero(np.isin(pool.targets, who)) for who in _PEOPLE]
         rows = Split(*people)
         train, validation, test = (pool.take(some) for some in people)
@@ -263,11 +270,10 @@ def _cut_piece(photograph: np.ndarray, i: int, start: float, end: float, seed: i
     return to_bytes(np.moveaxis(0.5 + shift + grey, -1, 0))
 
 
-def needed(config: ImageConfig, otherwise: str = "") -> Path:
+def needed(config: ImageConfig) -> Path:
     """Where the files are, for a task that has none of its own."""
-    if config.data_dir is None:
-        remedy = f", {otherwise}" if otherwise else ""
-        raise ValueError(f"{config.task}: give --data-dir, where its files are{remedy}")
+    config.check_ready()
+    assert config.data_dir is not None, "check_ready() has seen to it"
     return config.data_dir
 
 

@@ -154,6 +154,8 @@ def _embed(smiles: str, name: str) -> Atoms:
         molecule = Chem.MolFromSmiles(smiles)
         if molecule is None or not molecule.GetNumAtoms():
             raise ValueError(f"{name}: {smiles!r} is no SMILES")
+        if len(Chem.GetMolFrags(molecule)) > 1:
+            raise ValueError(f"{name}: several molecules; give one at a time")
         molecule = Chem.AddHs(molecule)
         if rdDistGeom.EmbedMolecule(molecule, randomSeed=SEED):
             raise ValueError(f"{name}: RDKit finds no geometry; give coordinates")

@@ -267,6 +267,39 @@ def test_a_class_that_does_not_exist_is_refused(tmp_path):
         convert.read_mnist(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (LABELS - 1.0, r"image 1 has class -1\.0 of 10"),
+        (LABELS + 0.5, r"image 0 has class 2\.5 of 10"),
+        (np.eye(10)[[2, 0, 9]], "labels are float64 with 2 axes, not numbers"),
+        (np.array(["2", "0", "9"]), "labels are <U1 with 1 axes, not numbers"),
+        (LABELS[:0], "3 images but 0 labels"),
+    ],
+)
+def test_labels_that_are_no_classes_are_refused(tmp_path, labels, why):
+    np.savez(tmp_path / "mnist.npz", x_train=IMAGES, y_train=labels)
+    with pytest.raises(ValueError, match=why):
+        convert.read_mnist(tmp_path)
+
+
+def test_what_is_no_archive_or_holds_nothing_is_refused(tmp_path):
+    path = tmp_path / "mnist.npz"
+    path.write_text("not an archive")
+    with pytest.raises(ValueError, match=r"mnist\.npz: damaged .*no npz archive"):
+        convert.read_mnist(path)
+    np.save(tmp_path / "images.npy", IMAGES)
+    with pytest.raises(ValueError, match=r"images\.npy: damaged .*no npz archive"):
+        convert.read_mnist(tmp_path / "images.npy")
+    np.savez(path, x_train=IMAGES[:0], y_train=LABELS[:0])
+    with pytest.raises(ValueError, match="no images"):
+        convert.read_mnist(path)
+    backwards = np.array([-3, -28, 28], ">i4").tobytes()
+    (tmp_path / "images").write_bytes(bytes([0, 0, 8, 3]) + backwards + bytes(3 * 28 * 28))
+    with pytest.raises(ValueError, match=r"images: damaged .*promises -3x-28x28"):
+        convert.read_idx(tmp_path / "images", axes=3)
+
+
 def test_cifar10_files(tmp_path):
     records = np.random.default_rng(0).integers(0, 256, (10, 3073), np.uint8)
     records[:, 0] = np.arange(10)

@@ -42,6 +42,16 @@ def test_faces_that_are_missing_or_damaged(tmp_path):
         assert "\n" not in str(caught.value)
 
 
+def test_faces_of_another_scale_or_other_people_are_refused(tmp_path):
+    people = np.arange(400) // 10
+    np.savez(tmp_path / "olivetti.npz", faces=FACES / 255, ids=people)
+    with pytest.raises(ValueError, match="pixel values from 0 to 1, where 0 to 255 belong"):
+        read_faces(tmp_path)
+    np.savez(tmp_path / "olivetti.npz", faces=FACES, ids=0 * people)
+    with pytest.raises(ValueError, match="its people are not 0 to 39"):
+        read_faces(tmp_path)
+
+
 def write_streets(folder, size=(6, 4)):
     image = pytest.importorskip("PIL.Image")
     generator = np.random.default_rng(1)
@@ -75,6 +85,9 @@ def test_streets_that_are_missing_or_damaged(tmp_path):
         read_camvid(tmp_path, "test")
     (tmp_path / "testannot" / "1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"1\.png: no such file"):
+        read_camvid(tmp_path, "test")
+    (tmp_path / "testannot" / "1.png").write_bytes((tmp_path / "test" / "1.png").read_bytes())
+    with pytest.raises(ValueError, match=r"testannot/1\.png: has colours; give a class number"):
         read_camvid(tmp_path, "test")
 
 

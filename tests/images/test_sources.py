@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +55,27 @@ def test_a_task_that_has_no_files_says_what_to_do():
     for name in ("faces", "camvid", "cifar10", "stl10"):
         with pytest.raises(ValueError, match=f"^{name}: give --data-dir"):
             open_data(CONFIGS[name]())
+
+
+def test_files_for_pictures_that_come_from_none_are_refused():
+    for name, more in (("sprites", {}), ("scenes", {}), ("faces", {"pictures": "digits"})):
+        with pytest.raises(
+            ValueError, match=r"^--data-dir mine: these pictures come from no files"
+        ):
+            CONFIGS[name](data_dir=Path("mine"), **more)
+
+
+def test_pictures_to_train_and_to_test_have_one_size(tmp_path):
+    generator = np.random.default_rng(0)
+    arrays = {f"y_{part}": np.arange(60) % 10 for part in ("train", "test")}
+    arrays |= {
+        f"x_{part}": generator.integers(0, 256, (60, size, size), np.uint8)
+        for part, size in (("train", 28), ("test", 20))
+    }
+    np.savez(tmp_path / "mnist.npz", **arrays)
+    config = resolve(CONFIGS["digits"](preset="quick", **SIZES, data_dir=tmp_path), gpu=False)
+    with pytest.raises(ValueError, match="to train are 1x28x28 and those to test 1x20x20"):
+        open_data(config)
 
 
 def test_more_than_there_is_is_refused():
