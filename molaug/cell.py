@@ -15,15 +15,14 @@ def main() -> int:
     folder = Path(place)
     try:
         # Only now, so that Ctrl-C while they load is met below.
-        import torch
-
         from .config import CONFIGS
         from .files import read_json
         from .loop import NotFinite
+        from .processes import prepare_processor
         from .report import console, describe_run, print_plain
         from .train import tasks_of, train_one
 
-        torch.set_num_threads(int(threads))
+        prepare_processor(int(threads))
         config = CONFIGS[name].from_dict(read_json(folder / "config.json"))
         out = console(live=False)  # the bars of several would overwrite each other
         try:

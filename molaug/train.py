@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
-from .processes import count_cores, is_first, run_commands, start_fabric
+from .processes import count_cores, is_first, prepare_processor, run_commands, start_fabric
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -92,8 +92,7 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
             f"{resolved.epochs} epoch{'s' * (resolved.epochs != 1)}; --preset quick or full "
             "chooses otherwise."
         )
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    prepare_processor(config.threads)
     return resolved
 
 

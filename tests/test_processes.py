@@ -29,6 +29,17 @@ HERE = Path(__file__).parent
 ODD = Recipe(**{**vars(RECIPE), "batch_size": 21, "epochs": 2, "rate": 0.002})  # 64 = 3 * 21 + 1
 
 
+def test_floats_that_are_hardly_any_are_zero():
+    try:
+        if not torch.set_flush_denormal(False):
+            pytest.skip("this processor cannot")
+        assert torch.tensor([1e-30]) * 1e-10 > 0
+        start_fabric("cpu")
+        assert torch.tensor([1e-30]) * 1e-10 == 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
 def train(folder: Path, stop: int = 0) -> None:
     """A run of two epochs; stop: rank 1 alone has a signal after so many steps."""
     trainer = Trainer(build_task(), ScaleFree(), ODD, folder, start_fabric("cpu"))
