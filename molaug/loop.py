@@ -30,6 +30,7 @@ from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
 from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
+from .engine import Capturing, Gradients
 from .evaluate import mean_error
 from .files import write_bytes
 from .objectives import Objective
@@ -103,10 +104,17 @@ class Trainer:
 
     fabric: a set-up Lightning Fabric, for device and processes.
     folder: where `state.pt` and `history.csv` are kept; an existing state is continued.
+    capture: whether a single GPU takes steps by captured graphs (`engine`).
     """
 
     def __init__(
-        self, task: Task, objective: Objective, recipe: Recipe, folder: Path, fabric: Any
+        self,
+        task: Task,
+        objective: Objective,
+        recipe: Recipe,
+        folder: Path,
+        fabric: Any,
+        capture: bool = True,
     ) -> None:
         self.task, self.objective, self.recipe, self.folder = task, objective, recipe, folder
         self.fabric = fabric
@@ -117,6 +125,11 @@ class Trainer:
         training_loss = TrainingLoss(task.model, task.loss, recipe.precision == "bf16-mixed")
         self.training_loss, *self.optimizers = fabric.setup(training_loss, *self.plain_optimizers)
         self.averaged.to(fabric.device)
+        self.take_gradients: Gradients = self._take_gradients
+        # Widths of an example's own keep the graph of their gradient, which spoils a capture.
+        is_shared = getattr(self.law, "instances", None) is None
+        if capture and self._alone and is_shared and fabric.device.type == "cuda":
+            self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
         self.progress = Progress()
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
         self.signal: int | None = None
@@ -175,28 +188,44 @@ class Trainer:
         moving = is_free and step % stride(self.total) == 0
         self.law.requires_grad_(moving)
         self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
-        loss, auxiliary = self._share_loss(rows)
-        total = self.objective(loss, self.law) if moving else loss
-        self.fabric.backward(total + auxiliary)
+        loss = self._gradients_of(rows, moving)
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
             optimizer.zero_grad()
         average_weights(self.averaged, self.task.model, step, recipe.averaging)
-        loss = loss.detach()
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
-    def _share_loss(self, rows: Tensor) -> tuple[Tensor, Tensor | float]:
-        """The loss of this process's share of `rows`, so weighted that the mean over processes is
-        that of all rows, however they are spread; and the auxiliary loss, likewise."""
+    def _gradients_of(self, rows: Tensor, moving: bool) -> Tensor:
+        """Gradients from this process's share of `rows`, and its loss: both so weighted that the
+        mean over processes is that of all rows, however they are spread."""
         share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
         mine = rows[share.first :: share.step]
         weight = len(mine) * share.step / share.whole
         if not len(mine):  # more processes than examples: this one only keeps the others company
             mine, share = rows[:1], Share(len(rows), 0, len(rows))
         batch, target = self.task.train.gather(mine)
+        if self._alone:
+            return self.take_gradients(batch, target, moving)
+        return self._take_gradients(batch, target, moving, share, weight)
+
+    def _take_gradients(
+        self,
+        batch: Any,
+        target: Tensor,
+        moving: bool,
+        share: Share | None = None,
+        weight: float = 1.0,
+    ) -> Tensor:
+        """Forwards and backwards; returns the loss, without its gradient."""
+        share = share or Share(len(batch))
         loss, auxiliary = self.training_loss(batch, target, self.recipe.copies, share)
-        return (loss, auxiliary) if weight == 1 else (loss * weight, auxiliary * weight)
+        if weight != 1:
+            loss, auxiliary = loss * weight, auxiliary * weight
+        total = self.objective(loss, self.law) if moving else loss
+        self.fabric.backward(total + auxiliary)
+        detached: Tensor = loss.detach()
+        return detached
 
     def _signalled(self) -> int:
         """The number of a signal that any process has had, or zero: they stop at the same step."""

@@ -128,6 +128,12 @@ class RunConfig(Config):
         "run",
         at_least=1,
     )
+    engine: str = option(
+        "captured",
+        "how a single GPU takes steps: captured as graphs, or one operation after another",
+        "run",
+        choices=("captured", "plain"),
+    )
     jobs: int | None = option(
         None,
         "runs at a time, on a CPU, each in a process of its own",
@@ -185,7 +191,10 @@ class RunConfig(Config):
         return "-".join([self.task, *subject, *size, *changed])
 
 
-_NAMELESS = {"preset", "symmetry", "network", "seeds", "device", "devices", "jobs", "threads"}
+_NAMELESS = {
+    *("preset", "symmetry", "network", "seeds"),
+    *("device", "devices", "engine", "jobs", "threads"),
+}
 
 
 def generators_of(group: str) -> tuple[str, ...]:

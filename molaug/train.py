@@ -190,7 +190,10 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
 
 
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
-FREE_TO_CHANGE = {"symmetry", "network", "seeds", "devices", "jobs", "threads", "preset"}
+FREE_TO_CHANGE = {
+    *("symmetry", "network", "seeds", "preset"),
+    *("devices", "engine", "jobs", "threads"),
+}
 
 
 def train_one(
@@ -228,7 +231,8 @@ def train_one(
         rows.save(run / "split.npz")
     initial = task.model.augmentation.distribution.widths.tolist()
     objective = build_objective(config.objective, config.reward)
-    trainer = Trainer(task, objective, build_recipe(config, seed), run, fabric)
+    recipe, capture = build_recipe(config, seed), config.engine == "captured"
+    trainer = Trainer(task, objective, recipe, run, fabric, capture)
     if done := trainer.progress.step:
         print_plain(out, f"{label}  continued after step {done:,} of {trainer.total:,}")
     try:

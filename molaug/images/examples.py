@@ -29,7 +29,7 @@ class ImageExamples:
 
     def gather(self, rows: Tensor) -> tuple[ImageBatch, Tensor]:
         """The batch, with values from 0 to 1, and the targets."""
-        rows = rows.to(self.images.device)
+        rows = rows.to(self.images.device, non_blocking=True)
         return ImageBatch(self.images[rows].float() / 255, self.valid[rows]), self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:

@@ -1,0 +1,183 @@
+"""How a GPU takes the gradients of a step: by graphs, captured once for every shape of a batch.
+
+A step of a small network is hundreds of operations of microseconds each, which the host takes
+longer to start than the device to do. A captured graph is started as one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WARM = 3  # plain steps of a shape before it is captured: libraries choose kernels in them
+ALIKE = 0.01  # of the norm of all gradients, by which a replayed step may differ from a plain one
+
+# Takes batch, targets, and whether widths move; leaves gradients, and returns the loss without any.
+Gradients = Callable[[Any, Tensor, bool], Tensor]
+Outputs = list[Tensor | None]
+Capture = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], Any]]]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The step of one shape: what it reads, what starts it, and what it writes."""
+
+    inputs: list[Tensor]
+    replay: Callable[[], Any]
+    outputs: Outputs  # the loss, and the gradient of every parameter
+
+
+class Capturing:
+    """As `gradients`, but from the fourth step of a shape on by a graph of it.
+
+    Draws are those of a plain step: a graph reads the seed anew whenever it is started. Before one
+    is used, it is compared with the plain step on the same batch. Where a step cannot be captured,
+    or does not come to the same, this and all later ones are plain, and a line in the log says so.
+
+    parameters: that get gradients. capture: turns a function that returns tensors into these and
+    what writes over them again, by default a CUDA graph.
+    """
+
+    def __init__(
+        self,
+        gradients: Gradients,
+        parameters: Sequence[nn.Parameter],
+        capture: Capture | None = None,
+    ) -> None:
+        self.gradients, self.parameters = gradients, parameters
+        self.capture = capture or CudaGraphs()
+        self.seen: Counter[Any] = Counter()
+        self.captured: dict[Any, Captured] = {}
+        self.works = True
+
+    def __call__(self, batch: Any, target: Tensor, moving: bool) -> Tensor:
+        if not self.works or not is_dataclass(batch):
+            return self.gradients(batch, target, moving)
+        inputs = [*tensors_of(batch).values(), target]
+        shape = (moving, *((t.shape, t.dtype) for t in inputs))
+        if shape in self.captured:
+            return self._replay(self.captured[shape], inputs)
+        self.seen[shape] += 1
+        if self.seen[shape] <= WARM:
+            return self.gradients(batch, target, moving)
+        try:
+            self.captured[shape] = self._capture(batch, target, moving)
+            return self._replay(self.captured[shape], inputs)
+        except RuntimeError as error:
+            self.works = False
+            self.captured.clear()
+            reason = str(error).partition("\n")[0]
+            logging.getLogger(__name__).warning("steps on this GPU are not captured: %s", reason)
+            return self.gradients(batch, target, moving)
+
+    def _replay(self, step: Captured, inputs: Sequence[Tensor]) -> Tensor:
+        torch._foreach_copy_(step.inputs, list(inputs))
+        step.replay()
+        loss, *gradients = step.outputs
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        assert loss is not None
+        return loss.clone()  # the next step of this shape writes over it
+
+    def _capture(self, batch: Any, target: Tensor, moving: bool) -> Captured:
+        """A graph of the step, tried on this batch; draws go on as if it had not been made.
+
+        Raises RuntimeError if a step waits for the device or a replayed one is not a plain one.
+        """
+        fixed = {name: value.clone() for name, value in tensors_of(batch).items()}
+        inputs, still = [*fixed.values(), target.clone()], replace(batch, **fixed)
+        with self._kept(target.device):
+            state = random_state(target.device)
+            with alarmed(target.device):
+                plain = self._outputs(still, inputs[-1], moving)
+            outputs, replay = self.capture(lambda: self._outputs(still, inputs[-1], moving))
+            step = Captured(inputs, replay, outputs)
+            set_random_state(target.device, state)
+            self._replay(step, inputs)
+            if not (difference := relative_difference(outputs, plain)) <= ALIKE:
+                raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
+        return step
+
+    @contextmanager
+    def _kept(self, device: torch.device) -> Iterator[None]:
+        """Whatever is tried inside, it leaves no gradients and draws nothing."""
+        state = random_state(device)
+        try:
+            yield
+        finally:
+            set_random_state(device, state)
+            for parameter in self.parameters:
+                parameter.grad = None
+
+    def _outputs(self, batch: Any, target: Tensor, moving: bool) -> Outputs:
+        """The loss of a plain step, and its gradients in memory of their own."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss = self.gradients(batch, target, moving)
+        return [loss, *(parameter.grad for parameter in self.parameters)]
+
+
+class CudaGraphs:
+    """Captures on the current GPU. All graphs share the memory in which they work, because one is
+    started after another; inputs and outputs are held by whoever uses them."""
+
+    def __init__(self) -> None:
+        self.pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, function: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], Any]]:
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self.pool):
+            outputs = function()
+        return outputs, graph.replay
+
+
+def tensors_of(batch: Any) -> dict[str, Tensor]:
+    """The fields of a batch that are tensors, by name."""
+    values = {spec.name: getattr(batch, spec.name) for spec in fields(batch)}
+    return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+
+def random_state(device: torch.device) -> Tensor:
+    """Of the generator from which draws on a device come."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Of the generator from which draws on a device come."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+@contextmanager
+def alarmed(device: torch.device) -> Iterator[None]:
+    """Whatever waits for the GPU inside raises RuntimeError, before it could spoil a capture."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+def relative_difference(found: Outputs, expected: Outputs) -> float:
+    """The norm of the difference of all tensors as a share of that of the expected; infinite if
+    other ones are there."""
+    pairs = list(zip(found, expected, strict=True))
+    if any((a is None) != (b is None) for a, b in pairs):
+        return float("inf")
+    there = [(a, b) for a, b in pairs if a is not None and b is not None]
+    missed = torch.stack([(a.double() - b.double()).square().sum() for a, b in there]).sum()
+    whole = torch.stack([b.double().square().sum() for _, b in there]).sum()
+    return float((missed / whole.clamp_min(1e-30)).sqrt())
