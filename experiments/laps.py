@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from stopwatch import wait
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -53,11 +54,14 @@ def build_trainer(
     channels: int = 48,
     layers: int = 3,
     epochs: int = 16,
+    device: str = "cpu",
+    capture: bool = True,
     **settings: Any,
 ) -> Trainer:
     """A trainer of HOMO on all molecules but the last `VALIDATION`; opponents from PyTorch
     Geometric have their published sizes. settings: of the recipe, in place of the quick preset's.
     """
+    fabric = start_fabric(device)
     train, held = molecules.take(slice(0, -VALIDATION)), molecules.take(slice(-VALIDATION, None))
     torch.manual_seed(0)
     net = (
@@ -66,8 +70,8 @@ def build_trainer(
         else build_network(network, channels=channels, layers=layers)
     )
     values = target_values(train, "homo")
-    examples = MoleculeExamples(train, values)
-    validation = MoleculeExamples(held, target_values(held, "homo"))
+    examples = MoleculeExamples(train, values, fabric.device)
+    validation = MoleculeExamples(held, target_values(held, "homo"), fabric.device)
     augmentation = Augmentation(build_law(law), MoleculeAction())
     task = Task(
         name="qm9",
@@ -83,7 +87,7 @@ def build_trainer(
     usual = {} if network not in PYG else {"rate": RATES[network], "optimizer": "adamw"}
     recipe = Recipe(**{**vars(quick), "epochs": epochs, **usual, **settings})
     folder = Path(tempfile.mkdtemp())
-    trainer = Trainer(task, ScaleFree(), recipe, folder, start_fabric("cpu"))
+    trainer = Trainer(task, ScaleFree(), recipe, folder, fabric, capture)
     every = stride(trainer.total)
     trainer.progress.step = -(-trainer.total // 2 // every) * every  # a step that moves widths
     return trainer
@@ -106,13 +110,17 @@ class Racer:
     """A network that is trained for `seconds` of wall time, slice by slice. The schedule follows
     the clock; the error is measured off the clock."""
 
-    def __init__(self, molecules: MoleculeSet, network: str, law: str, seconds: float) -> None:
-        probe = build_trainer(molecules, network, law)
+    def __init__(
+        self, molecules: MoleculeSet, network: str, law: str, seconds: float, **settings: Any
+    ) -> None:
+        probe = build_trainer(molecules, network, law, **settings)
+        self.device = settings.get("device", "cpu")
         self.sizes, self.batch_size = probe.task.train.sizes, probe.recipe.batch_size
         batches = draw_batches(self.sizes, self.batch_size, 0, 0)
-        steps = seconds / _pace(probe, batches, seconds / 20)  # about: only rates of widths need it
+        # About: only the rates of widths need it.
+        steps = seconds / _pace(probe, batches, seconds / 20, self.device)
         epochs = max(1, round(steps / len(batches)))
-        self.trainer = build_trainer(molecules, network, law, epochs=epochs)
+        self.trainer = build_trainer(molecules, network, law, epochs=epochs, **settings)
         self.trainer.progress.step = 0
         self.seconds, self.elapsed = seconds, 0.0
         self.points: list[tuple[float, float]] = []
@@ -128,6 +136,9 @@ class Racer:
             trainer.step(rows)
             trainer.progress.step += 1
             self.elapsed += time.perf_counter() - start
+        start = time.perf_counter()
+        wait(self.device)
+        self.elapsed += time.perf_counter() - start
         error = mean_error(trainer.averaged, trainer.task, trainer.task.validation)
         self.points.append((round(self.elapsed, 2), round(error, 2)))
 
@@ -148,22 +159,27 @@ class Racer:
 
 
 def race(
-    molecules: MoleculeSet, networks: Mapping[str, tuple[str, str]], seconds: float, slices: int
+    molecules: MoleculeSet,
+    networks: Mapping[str, tuple[str, str]],
+    seconds: float,
+    slices: int,
+    **settings: Any,
 ) -> dict[str, Any]:
     """Train every (network, law) for so many seconds, in turn slice by slice."""
-    racers = {name: Racer(molecules, *one, seconds) for name, one in networks.items()}
+    racers = {name: Racer(molecules, *one, seconds, **settings) for name, one in networks.items()}
     for k in range(1, slices + 1):
         for racer in racers.values():
             racer.run(seconds * k / slices)
     return {name: racer.record() for name, racer in racers.items()}
 
 
-def _pace(trainer: Trainer, batches: list[Tensor], seconds: float) -> float:
+def _pace(trainer: Trainer, batches: list[Tensor], seconds: float, device: str) -> float:
     """Seconds per step, measured for about `seconds` after two steps to get warm."""
     for rows in batches[:2]:
         trainer.step(rows)
     start, done = time.perf_counter(), 0
     while done == 0 or time.perf_counter() - start < seconds:
         trainer.step(batches[2 + done % (len(batches) - 2)])
+        wait(device)
         done += 1
     return (time.perf_counter() - start) / done

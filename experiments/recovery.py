@@ -36,7 +36,7 @@ from molaug.evaluate import mean_error
 from molaug.files import write_json
 from molaug.loop import Trainer
 from molaug.objectives import NormReward, Objective, ScaleFree, SquaredReward
-from molaug.processes import start_fabric
+from molaug.processes import prepare_processor, start_fabric
 from molaug.task import Examples, Task
 from molaug.verdict import judge
 
@@ -230,7 +230,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs="+", default=[*TASKS], choices=TASKS)
     parser.add_argument("--seeds", nargs="+", type=int)
     chosen = parser.parse_args()
-    torch.set_num_threads(1)
+    prepare_processor(1)
     if not chosen.table:
         keys = asked_for(chosen.settings, chosen.tasks, chosen.seeds)
         if not keys:

@@ -30,6 +30,7 @@ import numpy as np
 from tables import markdown, processor, result, write_table
 
 from molaug.files import write_json
+from molaug.processes import prepare_processor
 
 SIZES = (10_000, 100_000, 1_000_000)
 SHARD = 10_000  # molecules
@@ -87,13 +88,12 @@ def draw_epoch(examples: Any, looks: list[np.ndarray]) -> None:
 def measure(count: int) -> dict[str, Any]:
     """One size, in this process."""
     import laps
-    import torch
 
     from molaug.molecules.data import load_qm9
     from molaug.molecules.shards import ShardedExamples
     from molaug.task import draw_batches
 
-    torch.set_num_threads(1)
+    prepare_processor(1)
     # The law, the network and the recipe are those of the benchmark; the molecules are ours.
     trainer = laps.build_trainer(
         load_qm9().take(np.arange(2 * laps.VALIDATION)), "coordinates", "se3"

@@ -1,9 +1,11 @@
 """How fast molaug is on this machine: every case in turn, in one run, with ratios round by round.
 
-python experiments/speed.py           all of it, writes results/speed-cpu.json and speed-cpu.svg
-python experiments/speed.py --table   only the table of the README, from the results
-python experiments/speed.py --small   seconds, on the sample that is part of the project; to try it
-python experiments/speed.py --out F   writes F.json and F.svg instead
+python experiments/speed.py                all of it, on one CPU thread: writes
+                                           results/speed-cpu.json and speed-cpu.svg
+python experiments/speed.py --device gpu   on a GPU, batches of 384: speed-gpu.json and .svg
+python experiments/speed.py --table        only the table of the README, from the results of the CPU
+python experiments/speed.py --small        seconds, on the sample that is part of the project
+python experiments/speed.py --out F        writes F.json and F.svg instead
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from molaug.groups import GROUPS, Group
 from molaug.loop import Trainer
 from molaug.molecules.data import MoleculeSet, load_qm9, load_sample
 from molaug.pictures import Series, curve_chart, even_axis
+from molaug.processes import prepare_processor
 from molaug.recipe import stride
 from molaug.report import versions
 
@@ -65,6 +68,15 @@ class Plan:
     molecules: int = 12_000
     batch: int = 48
     sizes: int = 10  # networks, and values of copies, atoms and batch, at most
+    device: str = "cpu"  # or gpu
+
+    def build(self, molecules: MoleculeSet, network: str, law: str, **settings: Any) -> Trainer:
+        """A trainer there."""
+        return laps.build_trainer(molecules, network, law, device=self.device, **settings)
+
+    def time(self, cases: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
+        """Seconds of each case in each round."""
+        return interleave(cases, rounds, self.device)
 
 
 def open_molecules(plan: Plan, small: bool) -> MoleculeSet:
@@ -78,14 +90,23 @@ def open_molecules(plan: Plan, small: bool) -> MoleculeSet:
 
 def measure_machine(plan: Plan) -> dict[str, Any]:
     """The rates against which a share of the roofline is counted, on the threads in use."""
-    a, b = torch.randn(1024, 1024), torch.randn(1024, 1024)
-    source, target = torch.randn(2**24), torch.empty(2**24)
-    times = interleave({"product": lambda: a @ b, "copy": lambda: target.copy_(source)}, plan.light)
+    on_gpu = plan.device == "gpu"
+    where, size, count = ("cuda", 8192, 2**28) if on_gpu else ("cpu", 1024, 2**24)
+    a, b = torch.randn(2, size, size, device=where).unbind()
+    source, target = torch.randn(2, count, device=where).unbind()
+    low, other = a.bfloat16(), b.bfloat16()
+    cases = {"product": lambda: a @ b, "copy": lambda: target.copy_(source)}
+    if on_gpu:
+        cases["bfloat16"] = lambda: low @ other
+    times = plan.time(cases, plan.light)
+    rates = {name: spread(2 * size**3 / times[name], 1e9) for name in times if name != "copy"}
     return {
         "processor": f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}",
+        **({"gpu": torch.cuda.get_device_name()} if on_gpu else {}),
         "threads": torch.get_num_threads(),
-        "product_gflops": spread(2 * 1024**3 / times["product"], 1e9),
-        "copy_gigabytes_per_second": spread(8 * 2**24 / times["copy"], 1e9),
+        "product_gflops": rates["product"],
+        **({"product_bfloat16_gflops": rates["bfloat16"]} if on_gpu else {}),
+        "copy_gigabytes_per_second": spread(8 * count / times["copy"], 1e9),
     }
 
 
@@ -93,16 +114,23 @@ def measure_throughput(molecules: MoleculeSet, plan: Plan, peak: float) -> dict[
     """Training steps of every network on the same molecules; peak [flop/s] is the roofline."""
     rows = laps.choose_rows(molecules, plan.batch, ATOMS)
     trainers: dict[str, Trainer] = {
-        label: laps.build_trainer(
+        label: plan.build(
             molecules, name, "se3" if "coordinates" in name else "none", channels=c, layers=n
         )
         for label, (name, c, n) in [*[*OURS.items()][: plan.sizes], *THEIRS.items()]
     }
+    # In a first step, before any is captured.
+    counted = {label: laps.count_flops(trainer, rows) for label, trainer in trainers.items()}
+    if plan.device == "gpu":
+        trainers["coordinates 256 x 8 in bfloat16"] = plan.build(
+            molecules, "coordinates", "se3", channels=256, layers=8, precision="bf16-mixed"
+        )
+        counted["coordinates 256 x 8 in bfloat16"] = counted["coordinates 256 x 8"]
     steps = {label: lambda t=trainer: t.step(rows) for label, trainer in trainers.items()}
-    times = interleave(steps, plan.heavy)
+    times = plan.time(steps, plan.heavy)
     result = {}
     for label, trainer in trainers.items():
-        flops = laps.count_flops(trainer, rows)
+        flops = counted[label]
         rate = plan.batch / times[label]
         result[label] = {
             "molecules_per_second": spread(rate),
@@ -118,10 +146,10 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     """The same training step with and without augmentation, as ratios within a round, and what they
     make of a whole run."""
     rows = laps.choose_rows(molecules, plan.batch, ATOMS)
-    trainers = {law: laps.build_trainer(molecules, "coordinates", law) for law in LAWS}
-    trainers |= {
-        kind: laps.build_trainer(molecules, "coordinates", "se3") for kind in ("still", "frozen")
-    }
+    trainers = {law: plan.build(molecules, "coordinates", law) for law in LAWS}
+    trainers |= {kind: plan.build(molecules, "coordinates", "se3") for kind in ("still", "frozen")}
+    if plan.device == "gpu":
+        trainers["not captured"] = plan.build(molecules, "coordinates", "se3", capture=False)
     for name in ("none", "fixed", "still"):  # in a step in which free widths are not moved
         trainers[name].progress.step += 1
     trainers["frozen"].progress.step = 0
@@ -130,20 +158,20 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     batch, _ = trainers["se3"].task.train.gather(rows)
     gradient = torch.randn_like(batch.positions)
     alone = {"alone": lambda: augmentation(batch)[0].positions.backward(gradient)}
-    times = interleave({**steps, **alone}, plan.light)
+    times = plan.time({**steps, **alone}, plan.light)
     over = {law: spread(times[law] / times["none"]) for law in times}
     run = trainers["se3"]
     freeze, every = run.recipe.freeze, stride(run.total)
     first = math.ceil(freeze * run.total)
-    costs = interleave({"costs": lambda: run.measure_costs(first)}, plan.heavy)["costs"]
+    costs = plan.time({"costs": lambda: run.measure_costs(first)}, plan.heavy)["costs"]
     measured = float(np.median(costs) / np.median(times["none"]))
     median = {law: over[law]["median"] for law in over}
     free = median["se3"] / every + median["still"] * (1 - 1 / every)
     step = freeze * median["frozen"] + (SETTLED - freeze) * free + (1 - SETTLED) * median["still"]
     times_measured = MEASURED_TIMES + ROUGHLY_TIMES * ROUGHLY / MEASURED
     return {
-        "what": f"coordinates 48 x 3, batch {plan.batch} of {ATOMS} atoms, whole step; "
-        "the gradient of the widths goes through the network's geometry",
+        "what": f"coordinates 48 x 3, batch {plan.batch} of {ATOMS} atoms, whole step on the "
+        f"{plan.device}; the gradient of the widths goes through the network's geometry",
         "learned_se3_over_none": round(step, 3),
         "of_which": f"the mean step of a quick run on HOMO: widths are frozen for {freeze:.2f} of "
         f"its {run.total:,} steps, and until {SETTLED:.2f} one step in {every} moves them",
@@ -175,7 +203,7 @@ def measure_sizes(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         for value in values[: plan.sizes]
     }
     by_copies = {
-        copies: laps.build_trainer(molecules, "coordinates", "se3", copies=copies)
+        copies: plan.build(molecules, "coordinates", "se3", copies=copies)
         for copies in (1, 2, 4, 8)[: plan.sizes]
     }
 
@@ -183,14 +211,15 @@ def measure_sizes(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         rows = laps.choose_rows(molecules, batch, atoms)
         return lambda: by_copies[copies].step(rows)
 
-    times = interleave({label: case(**one) for label, one in asked.items()}, plan.light // 4 + 1)
+    times = plan.time({label: case(**one) for label, one in asked.items()}, plan.light // 4 + 1)
     return {label: spread(times[label] / one["batch"], 1e-3) for label, one in asked.items()}
 
 
 def solve(group: Group, coefficients: torch.Tensor, steps: int) -> torch.Tensor:
     """exp by classical Runge-Kutta steps of dX/dt = M X, as the method's first code has it."""
-    matrix = torch.einsum("...a,aij->...ij", coefficients, group.generators())
-    x = torch.eye(matrix.shape[-1]).expand_as(matrix)
+    basis = group.generators(coefficients.device)
+    matrix = torch.einsum("...a,aij->...ij", coefficients, basis)
+    x = torch.eye(matrix.shape[-1], device=matrix.device).expand_as(matrix)
     h = 1 / steps
     for _ in range(steps):
         k1 = matrix @ x
@@ -212,18 +241,18 @@ def measure_exponentials(plan: Plan) -> dict[str, Any]:
             exact = torch.linalg.matrix_exp(
                 torch.einsum("ga,aij->gij", draw.double(), group.generators(dtype=torch.float64))
             )
-            draw.requires_grad_()
+            draw = draw.to("cuda" if plan.device == "gpu" else "cpu").requires_grad_()
             makers = {"ours": group.exp}
             makers |= {f"rk4_{n}": lambda a, n=n, g=group: solve(g, a, n) for n in (1, 10, 40)}
             cases = {
                 label: lambda f=make, d=draw: torch.autograd.grad(f(d).sum(), d)
                 for label, make in makers.items()
             }
-            times = interleave(cases, plan.light)
+            times = plan.time(cases, plan.light)
             result[f"{name}, batch {count}"] = {
                 label: {
                     "time_over_ours": spread(times[label] / times["ours"])["median"],
-                    "largest_relative_error": _relative(make(draw.detach()), exact),
+                    "largest_relative_error": _relative(make(draw.detach()).cpu(), exact),
                 }
                 for label, make in makers.items()
             }
@@ -237,11 +266,12 @@ def _relative(found: torch.Tensor, exact: torch.Tensor) -> float:
 def measure_start(plan: Plan, small: bool) -> dict[str, Any]:
     """Seconds from a fresh interpreter: help, import, first training step; and data."""
     first = "import laps, speed; p = speed.Plan(); m = speed.open_molecules(p, {}); "
-    first += "t = laps.build_trainer(m, 'coordinates', 'se3'); t.step(laps.choose_rows(m, 48, 18))"
+    first += "t = laps.build_trainer(m, 'coordinates', 'se3', device='{}'); "
+    first += "float(t.step(laps.choose_rows(m, 48, 18)))"
     commands = {
         "help": ["-m", "molaug.train", "qm9", "--help"],
         "import": ["-c", "import molaug"],
-        "first_step": ["-c", first.format(small)],
+        "first_step": ["-c", first.format(small, plan.device)],
     }
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parent), os.environ.get("PYTHONPATH", "")])
@@ -263,12 +293,13 @@ def measure_start(plan: Plan, small: bool) -> dict[str, Any]:
 
 
 def draw(record: dict[str, Any]) -> str:
-    """Error against seconds of training, one thread each."""
+    """Error against seconds of training, one CPU thread each or the GPU."""
     lines = {name: Series(one["points_seconds_meV"]) for name, one in record["race"].items()}
     points = [point for line in lines.values() for point in line.points]
     x = even_axis("seconds of training", 0, max(p[0] for p in points), start=0)
     y = even_axis("validation error of HOMO [meV]", 0, min(600, max(p[1] for p in points)), start=0)
-    title = f"HOMO: {record['molecules']:,} molecules, one CPU thread"
+    where = record["machine"].get("gpu", "one CPU thread")
+    title = f"HOMO: {record['molecules']:,} molecules, {where}"
     return curve_chart(title, x, y, lines)
 
 
@@ -276,7 +307,7 @@ def measure_race(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     """Each network trained for the same seconds."""
     racers = {"coordinates, learned SE(3)": ("coordinates", "se3")}
     racers |= {name: (name, "none") for name in ("schnet", "distances", "dimenetpp")[: plan.sizes]}
-    return laps.race(molecules, racers, plan.seconds, slices=8)
+    return laps.race(molecules, racers, plan.seconds, slices=8, device=plan.device)
 
 
 def measure(plan: Plan, small: bool) -> dict[str, Any]:
@@ -311,6 +342,7 @@ def measure(plan: Plan, small: bool) -> dict[str, Any]:
         "error_pyg_schnet_meV": schnet["points_seconds_meV"][-1][1],
         "after_seconds": plan.seconds,
         "threads": 1,
+        "device": plan.device,
     }
     return record
 
@@ -346,19 +378,25 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--table", action="store_true")
-    usual = RESULTS / "speed-cpu"
-    parser.add_argument("--out", type=Path, default=usual)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
+    parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
+    usual = RESULTS / "speed-cpu"
     if arguments.table:
         write_table("speed", table(json.loads(usual.with_suffix(".json").read_text())))
         return
-    torch.set_num_threads(1)
+    prepare_processor(1)
     plan = Plan(1, 1, 0.5, 0, batch=4, sizes=1) if arguments.small else Plan()
+    if arguments.device == "gpu":
+        plan = replace(plan, device="gpu", batch=plan.batch if arguments.small else 384)
     record = measure(plan, arguments.small)
-    write_json(arguments.out.with_suffix(".json"), record)
-    write_bytes(arguments.out.with_suffix(".svg"), draw(record).encode())
-    if arguments.out == usual:
+    out = arguments.out or RESULTS / f"speed-{arguments.device}"
+    write_json(out.with_suffix(".json"), record)
+    write_bytes(out.with_suffix(".svg"), draw(record).encode())
+    if out == usual:
         write_table("speed", table(record))
+    else:
+        print(table(record))
 
 
 if __name__ == "__main__":

@@ -15,16 +15,35 @@ import numpy as np
 Case = Callable[[], Any]
 
 
-def interleave(cases: Mapping[str, Case], rounds: int) -> dict[str, np.ndarray]:
-    """Seconds of every case in every round; each is called once beforehand, to be warm."""
+def wait(device: str) -> None:
+    """Until a GPU has done what it was given."""
+    if device == "gpu":
+        import torch
+
+        torch.cuda.synchronize()
+
+
+def interleave(
+    cases: Mapping[str, Case], rounds: int, device: str = "cpu"
+) -> dict[str, np.ndarray]:
+    """Seconds of a call of every case in every round; each is called beforehand, to be warm.
+
+    device: on a `gpu`, which takes calls ahead of time, twenty in a row, after as many warm ones
+    as steps need to be captured.
+    """
+    warm, calls = (5, 20) if device == "gpu" else (1, 1)
     for case in cases.values():
-        case()
+        for _ in range(warm):
+            case()
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(rounds):
         for name, case in cases.items():
+            wait(device)
             start = time.perf_counter()
-            case()
-            seconds[name].append(time.perf_counter() - start)
+            for _ in range(calls):
+                case()
+            wait(device)
+            seconds[name].append((time.perf_counter() - start) / calls)
     return {name: np.array(values) for name, values in seconds.items()}
 
 

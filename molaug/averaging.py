@@ -5,6 +5,7 @@ h(x) = E_{g ~ mu_w} [ rho(g)^-1 f(g x) ]        (Benton et al. 2020, eq. 1 and 3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -21,10 +22,15 @@ def mean_of_outputs(predictions: Float[Tensor, "copies ..."]) -> Tensor:
 
 class Scaling(nn.Module):
     """prediction = shift + scale * output, kept with the weights so that a reloaded model speaks
-    physical units. For an equivariant output the shift must be zero."""
+    physical units. For an equivariant output the shift must be zero.
+
+    Raises ValueError for a scale that is not above zero, or numbers that are not finite.
+    """
 
     def __init__(self, shift: float = 0.0, scale: float = 1.0) -> None:
         super().__init__()
+        if not (math.isfinite(shift) and 0 < scale < math.inf):
+            raise ValueError(f"Scaling({shift}, {scale}): give a finite shift and a scale above 0")
         # float64: a total energy of -1e7 meV has errors of 1 meV in float32.
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
@@ -65,6 +71,8 @@ class AveragedModel(nn.Module):
     def forward(self, batch: Batch, copies: int = 1, share: Share | None = None) -> Tensor:
         """Standardised predictions (graphs, ...), averaged over `copies` draws; `share` is as in
         `Augmentation`."""
+        if copies < 1:
+            raise ValueError(f"copies={copies}: average over at least 1")
         moved, elements = self.augmentation(batch, copies, share)
         prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
         return self.reduction(prediction.unflatten(0, (copies, len(batch))))

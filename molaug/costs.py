@@ -85,7 +85,8 @@ def measure_costs(
 
     batches: examples and their targets, in physical units. places: of the generators to be
     measured, by default all; others keep their costs. ends: whether symmetries that end are looked
-    for. A function of its arguments alone, without random draws.
+    for. A function of its arguments alone, without random draws. Raises ValueError for targets of
+    another shape than the predictions.
     """
     law, action = model.augmentation.distribution, model.augmentation.action
     places = range(len(law.caps)) if places is None else places
@@ -106,6 +107,11 @@ def measure_costs(
     for (batch, _), standard, reach in zip(batches, targets, spread.split(counts), strict=True):
         weight = len(batch) / sum(counts)
         still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
+        if standard.is_floating_point() and standard.shape != still.shape:
+            raise ValueError(
+                f"predictions {tuple(still.shape)} for targets {tuple(standard.shape)}: give both "
+                "the same shape"
+            )
         value, slope = _value_and_slope(partial(rate, target=standard), still)
         unmoved += weight * value
         mean += weight * rate(_best_constant(known, still), standard)

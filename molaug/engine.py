@@ -75,7 +75,17 @@ class Capturing:
             self.captured.clear()
             reason = str(error).partition("\n")[0]
             logging.getLogger(__name__).warning("steps on this GPU are not captured: %s", reason)
+            return self._after(reason, batch, target, moving)
+
+    def _after(self, reason: str, batch: Any, target: Tensor, moving: bool) -> Tensor:
+        """A plain step, which some failed captures do not let a process take any more."""
+        try:
             return self.gradients(batch, target, moving)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"a step could not be captured ({reason}), and none can be taken since; the same "
+                "command with --engine plain continues"
+            ) from error
 
     def _replay(self, step: Captured, inputs: Sequence[Tensor]) -> Tensor:
         torch._foreach_copy_(step.inputs, list(inputs))

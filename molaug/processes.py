@@ -23,8 +23,8 @@ def is_first() -> bool:
 
 
 def prepare_processor(threads: int | None = None) -> None:
-    """Before it is used: the number of CPU threads, if said; freed memory is kept; and floats below
-    1e-38 are zero.
+    """Before a command uses it: the number of CPU threads, if said; and floats below 1e-38 become
+    zero, in all that the process does.
 
     The tails of Gaussians are such floats, which processors are slow with: on one, a step of our
     network takes a tenth longer for them, and one of PyTorch Geometric's SchNet four times as long.
@@ -32,12 +32,9 @@ def prepare_processor(threads: int | None = None) -> None:
     """
     import torch  # not of a light import
 
-    from .heap import keep_freed_memory
-
     if threads:
         torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    keep_freed_memory()
 
 
 def start_fabric(device: str = "auto", devices: int = 1) -> Any:
@@ -47,9 +44,11 @@ def start_fabric(device: str = "auto", devices: int = 1) -> Any:
     """
     import torch  # not of a light import
 
+    from .heap import keep_freed_memory
+
     if device == "auto":  # GPUs of other makers have no float64, in which predictions are kept
         device = "gpu" if torch.cuda.is_available() else "cpu"
-    prepare_processor()
+    keep_freed_memory()
     # Where the whole of Lightning is installed, Fabric has another name.
     module = "lightning_fabric" if find_spec("lightning_fabric") else "lightning.fabric"
     world = int(os.environ.get("WORLD_SIZE", devices))

@@ -147,3 +147,14 @@ def test_predictions_are_physical_and_carry_no_gradient():
     assert torch.allclose(predicted, 10 + 2 * averaged(batch, 2).double())
     assert predicted.dtype == torch.float64
     assert not predicted.requires_grad
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 0.0), (0.0, -1.0), (float("nan"), 1.0)])
+def test_a_scaling_that_loses_the_prediction_is_refused(shift, scale):
+    with pytest.raises(ValueError, match="a finite shift and a scale above 0"):
+        Scaling(shift, scale)
+
+
+def test_an_average_is_of_one_copy_at_least():
+    with pytest.raises(ValueError, match="copies=0: average over at least 1"):
+        model(Identity(SE3())).predict(draw_batch(), copies=0)

@@ -170,3 +170,16 @@ def test_generators_that_are_not_asked_about_keep_their_costs():
     model = AveragedModel(Signed(Window(2.0)), Augmentation(law, MoleculeAction()))
     costs = measure_costs(model, [(ATOMS, signs(128))], absolute_loss, places=[UP])
     assert costs.tolist() == pytest.approx([7.0] * UP + [0.6], abs=0.02)
+
+
+def test_targets_of_another_shape_than_predictions_are_refused():
+    molecules = load_sample().take(np.arange(8))
+    batch, target = MoleculeExamples(molecules, np.arange(8.0)).gather(torch.arange(8))
+
+    class Height(torch.nn.Module):
+        def forward(self, batch):
+            return batch.positions[:, 0, 2]
+
+    model = AveragedModel(Height(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+    with pytest.raises(ValueError, match=r"predictions \(8,\) for targets \(8, 1\)"):
+        measure_costs(model, [(batch, target[:, None])], absolute_loss)

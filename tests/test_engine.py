@@ -13,6 +13,7 @@ from test_loop import build_task, strip
 
 from molaug.engine import WARM, Capturing, relative_difference
 from molaug.loop import Trainer
+from molaug.molecules.batch import MoleculeBatch
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
 
@@ -89,6 +90,20 @@ def test_a_step_that_cannot_be_captured_is_taken_plainly_and_said(
     assert not engine.captured
     assert [said in message for message in caplog.messages] == [True]
     assert "more about it" not in caplog.text
+
+
+def test_where_a_failed_capture_leaves_nothing_working_the_way_on_is_said():
+    def gradients(batch, target, moving):
+        if engine.seen and not engine.works:
+            raise RuntimeError("offset increment outside graph capture")
+        return target.sum()
+
+    engine = Capturing(gradients, [], impossible)
+    batch = MoleculeBatch(torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.int))
+    for _ in range(WARM):
+        engine(batch, torch.ones(1), False)
+    with pytest.raises(RuntimeError, match=r"not permitted .* --engine plain continues"):
+        engine(batch, torch.ones(1), False)
 
 
 def test_batches_that_are_no_records_of_tensors_are_left_alone():

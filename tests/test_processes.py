@@ -22,7 +22,7 @@ from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import ScaleFree
-from molaug.processes import start_fabric
+from molaug.processes import prepare_processor, start_fabric
 from molaug.recipe import Recipe
 
 HERE = Path(__file__).parent
@@ -30,11 +30,11 @@ ODD = Recipe(**{**vars(RECIPE), "batch_size": 21, "epochs": 2, "rate": 0.002})  
 
 
 def test_floats_that_are_hardly_any_are_zero():
+    if not torch.set_flush_denormal(False):
+        pytest.skip("this processor cannot")
+    assert torch.tensor([1e-30]) * 1e-10 > 0
     try:
-        if not torch.set_flush_denormal(False):
-            pytest.skip("this processor cannot")
-        assert torch.tensor([1e-30]) * 1e-10 > 0
-        start_fabric("cpu")
+        prepare_processor()
         assert torch.tensor([1e-30]) * 1e-10 == 0
     finally:
         torch.set_flush_denormal(False)

@@ -33,7 +33,8 @@ class ImageConfig(RunConfig):
 
     symmetry: tuple[str, ...] = option(
         ("learned", "fixed", "none"),
-        "augmentation, one run each; fixed is all that the group can do, fixed_true the true range",
+        "augmentation, one run each; fixed is all that the group can do, fixed_true the true "
+        "range, as far as it is known",
         "task",
         choices=SYMMETRIES,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,14 @@ from torch import Tensor
 from .batch import MoleculeBatch
 
 Output = Literal["scalar", "vector", "tensor"]
+
+
+def invert(linear: Float[Tensor, "graphs 3 3"]) -> Float[Tensor, "graphs 3 3"]:
+    """A^-1 = adj(A) / det(A), whose columns are cross products of the rows of A; a library that
+    factorises matrices may wait for the device."""
+    x, y, z = linear.unbind(-2)
+    columns = torch.stack([torch.linalg.cross(a, b) for a, b in ((y, z), (z, x), (x, y))], -1)
+    return columns / (x * columns[..., 0]).sum(-1)[..., None, None]
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,10 @@ class MoleculeAction:
     """
 
     output: Output = "scalar"
+
+    def __post_init__(self) -> None:
+        if self.output not in get_args(Output):
+            raise ValueError(f"output {self.output!r}: choose from {', '.join(get_args(Output))}")
 
     def act(self, elements: Float[Tensor, "graphs 4 4"], batch: MoleculeBatch) -> MoleculeBatch:
         """The molecules with molecule i moved by elements[i]; padding stays at the origin."""
@@ -37,7 +49,7 @@ class MoleculeAction:
         """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""
         if self.output == "scalar":
             return prediction
-        inverse = torch.linalg.inv_ex(elements[:, :3, :3]).inverse.to(prediction.dtype)
+        inverse = invert(elements[:, :3, :3]).to(prediction.dtype)
         if self.output == "vector":
             return (inverse @ prediction[..., None]).squeeze(-1)
         return inverse @ prediction @ inverse.mT

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -65,3 +67,8 @@ def test_geometry_stays_in_single_precision_under_autocast():
     exact = MoleculeAction().act(elements, BATCH).positions
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(MoleculeAction().act(elements, BATCH).positions, exact)
+
+
+def test_an_output_that_nothing_is_known_of_is_refused():
+    with pytest.raises(ValueError, match="output 'spinor': choose from scalar, vector, tensor"):
+        MoleculeAction.__post_init__(SimpleNamespace(output="spinor"))  # past the check of types

@@ -269,13 +269,14 @@ def test_a_setting_is_in_the_name_unless_it_is_of_the_grid_or_the_place(spec):
         **{"batch_size": 7, "channels": 7, "layers": 7, "copies": 7, "test_copies": 7},
         **{"initial_width": 0.7, "width_rate": 0.7, "freeze": 0.7, "reward": 0.7, "rate": 0.7},
         **{"weight_decay": 0.7, "clip": 0.7, "averaging": 0.7, "probing": 0.7},
-        **{"directions": "learned", "devices": 2, "schedule": "cosine", "jobs": 2},
+        **{"directions": "learned", "devices": 2, "schedule": "cosine"},
+        **{"jobs": 2, "engine": "plain"},
         "partial_charges": 0.7,
     }
     usual = resolve(QM9Config(preset="quick"), gpu=False)
     changed = resolve(QM9Config(**{"preset": "quick", spec.name: other[spec.name]}), gpu=False)
     unnamed = {"symmetry", "network", "seeds", "run_dir", "qm9_dir", "device", "devices", "threads"}
-    unnamed |= {"jobs"}
+    unnamed |= {"engine", "jobs"}
     assert (usual.run_name == changed.run_name) == (spec.name in unnamed)
 
 
