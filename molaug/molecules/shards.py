@@ -182,8 +182,13 @@ class ShardedExamples:
             atoms = shard["offsets"][places[here]][row] + node
             positions[here[row], node] = shard["positions"][atoms]
             charges[here[row], node] = shard["charges"][atoms]
-        batch = MoleculeBatch(torch.from_numpy(positions), torch.from_numpy(charges))
-        return batch.to(self.device), torch.from_numpy(targets).to(self.device)
+        assert targets is not None, "a batch has rows"
+        # The host need not wait until a GPU has come to take them.
+        there = [
+            torch.from_numpy(array).to(self.device, non_blocking=True)
+            for array in (positions, charges, targets)
+        ]
+        return MoleculeBatch(there[0], there[1]), there[2]
 
     def describe(self, rows: Tensor) -> str:
         """File and row of each molecule."""
