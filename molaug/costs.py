@@ -25,6 +25,8 @@ FREE = 0.05  # a cost that is next to nothing; of such generators, the share of 
 OPENED, REACHED = 0.9, 0.99  # from which one need not ask again, and that need not grow further
 PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
 
+Loss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of predictions and targets
+
 
 @torch.no_grad()
 def unsettled(law: Distribution, opened: float) -> list[int]:
@@ -55,11 +57,85 @@ class _Part:
     groups: list[tuple[slice, Tensor]]
 
 
+class _Examples:
+    """All of the examples, unmoved; `learned` is by how much the model's loss is below that of
+    predicting the mean."""
+
+    def __init__(
+        self, model: AveragedModel, batches: Sequence[tuple[Any, Tensor]], loss: Loss
+    ) -> None:
+        self.model, self.loss = model, loss
+        self.law = model.augmentation.distribution
+        caps = self.law.caps
+        counts = [len(batch) for batch, _ in batches]
+        spread = 2 * (torch.arange(sum(counts), device=caps.device) * GOLDEN % 1) - 1
+        targets = [model.scaling.to_standard(target) for _, target in batches]
+        known = torch.cat([target.flatten() for target in targets])
+        self.parts: list[_Part] = []
+        unmoved, mean = caps.new_zeros(()), caps.new_zeros(())
+        for (batch, _), target, reach in zip(batches, targets, spread.split(counts), strict=True):
+            weight = len(batch) / sum(counts)
+            still = self.output_of(self.law.group.exp(caps.new_zeros(len(batch), len(caps))), batch)
+            if target.is_floating_point() and target.shape != still.shape:
+                raise ValueError(
+                    f"predictions {tuple(still.shape)} for targets {tuple(target.shape)}: give "
+                    "both the same shape"
+                )
+            value, slope = _value_and_slope(partial(self.rate, target=target), still)
+            unmoved += weight * value
+            mean += weight * self.rate(_best_constant(known, still), target)
+            every = max(1, min(GROUPS // len(batches), len(batch)))
+            cuts = [slice(i, None, every) for i in range(every)]
+            groups = [(cut, self.rate(still[cut], target[cut])) for cut in cuts]
+            self.parts.append(_Part(batch, target, reach, still, slope, weight, groups))
+        # The least that is learned: by a network that has learned nothing, or where all are equal.
+        self.learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
+
+    def rate(self, output: Tensor, target: Tensor) -> Tensor:
+        """The loss of one copy."""
+        return self.loss(self.model.reduction(output[None]), target)
+
+    def output_of(self, elements: Tensor, batch: Any) -> Tensor:
+        """What is predicted of moved examples, brought back."""
+        action = self.model.augmentation.action
+        return action.act_on_output(elements, self.model.network(action.act(elements, batch)))
+
+    def rise_and_bend(self, share: float, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """How much the loss rises, b(share), and the standard error of that."""
+        rises, bends, weights = [], [], []
+        for part in self.parts:
+            elements = self.law.group.exp(share * part.reach[:, None] * direction)
+            moved = self.output_of(elements, part.batch)
+            change = moved - part.still
+            change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
+            linear = part.slope * change * len(moved)
+            for group, still in part.groups:
+                target, size = part.target[group], len(part.target[group])
+                rises.append(self.rate(moved[group], target) - still)
+                bends.append((rises[-1] - linear[group].sum() / size) / share**2)
+                weights.append(part.weight * size / len(moved))
+        weight = self.law.caps.new_tensor(weights)
+        rise, bend = ((weight * torch.stack(values)).sum() for values in (rises, bends))
+        spread = (weight * (torch.stack(bends) - bend).square()).sum().sqrt()
+        return rise, bend, spread / max(1, len(bends) - 1) ** 0.5
+
+    def cost(self, direction: Tensor, opened: float, ends: bool) -> Tensor:
+        """Of moves along a direction in the algebra, whose width is the share `opened` of it."""
+        rise, whole, _ = self.rise_and_bend(1.0, direction)
+        cost, share = rise / self.learned, max(GROWTH * opened, NEAR)
+        if not ends or share >= 1 or float(cost) <= PARTIAL:
+            return cost
+        _, bend, error = self.rise_and_bend(share, direction)
+        ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9)
+        flat = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
+        return cost - flat * (cost - PARTIAL).clamp_min(0)
+
+
 @torch.no_grad()
 def measure_costs(
     model: AveragedModel,
     batches: Sequence[tuple[Any, Tensor]],
-    loss: Callable[[Tensor, Tensor], Float[Tensor, ""]],
+    loss: Loss,
     places: Sequence[int] | None = None,
     ends: bool = True,
 ) -> Float[Tensor, "algebra"]:
@@ -88,70 +164,14 @@ def measure_costs(
     for. A function of its arguments alone, without random draws. Raises ValueError for targets of
     another shape than the predictions.
     """
-    law, action = model.augmentation.distribution, model.augmentation.action
+    law = model.augmentation.distribution
     places = range(len(law.caps)) if places is None else places
-    if not len(places):
-        return law.costs
-    counts = [len(batch) for batch, _ in batches]
-    spread = 2 * (torch.arange(sum(counts), device=law.caps.device) * GOLDEN % 1) - 1
-
-    def rate(output: Tensor, target: Tensor) -> Tensor:
-        return loss(model.reduction(output[None]), target)
-
-    def output_of(elements: Tensor, batch: Any) -> Tensor:
-        return action.act_on_output(elements, model.network(action.act(elements, batch)))
-
-    targets = [model.scaling.to_standard(target) for _, target in batches]
-    known = torch.cat([target.flatten() for target in targets])
-    parts, unmoved, mean = [], law.caps.new_zeros(()), law.caps.new_zeros(())
-    for (batch, _), standard, reach in zip(batches, targets, spread.split(counts), strict=True):
-        weight = len(batch) / sum(counts)
-        still = output_of(law.group.exp(law.caps.new_zeros(len(batch), len(law.caps))), batch)
-        if standard.is_floating_point() and standard.shape != still.shape:
-            raise ValueError(
-                f"predictions {tuple(still.shape)} for targets {tuple(standard.shape)}: give both "
-                "the same shape"
-            )
-        value, slope = _value_and_slope(partial(rate, target=standard), still)
-        unmoved += weight * value
-        mean += weight * rate(_best_constant(known, still), standard)
-        every = max(1, min(GROUPS // len(batches), len(batch)))
-        cuts = [slice(i, None, every) for i in range(every)]
-        groups = [(cut, rate(still[cut], standard[cut])) for cut in cuts]
-        parts.append(_Part(batch, standard, reach, still, slope, weight, groups))
-    # The least that is learned: of a network that has learned nothing, or where all are equal.
-    learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
-
-    def rise_and_bend(share: float, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """How much the loss rises, b(share), and the standard error of that."""
-        rises, bends, weights = [], [], []
-        for part in parts:
-            elements = law.group.exp(share * part.reach[:, None] * direction)
-            moved = output_of(elements, part.batch)
-            change = moved - part.still
-            change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
-            linear = part.slope * change * len(moved)
-            for group, still in part.groups:
-                target, size = part.target[group], len(part.target[group])
-                rises.append(rate(moved[group], target) - still)
-                bends.append((rises[-1] - linear[group].sum() / size) / share**2)
-                weights.append(part.weight * size / len(moved))
-        weight = law.caps.new_tensor(weights)
-        rise, bend = ((weight * torch.stack(values)).sum() for values in (rises, bends))
-        spread = (weight * (torch.stack(bends) - bend).square()).sum().sqrt()
-        return rise, bend, spread / max(1, len(bends) - 1) ** 0.5
-
-    shares = (law.widths / law.caps).tolist()
-    directions = law.caps[:, None] * law.directions
-    for i in places:
-        rise, whole, _ = rise_and_bend(1.0, directions[i])
-        cost, share = rise / learned, max(GROWTH * shares[i], NEAR)
-        if ends and share < 1 and float(cost) > PARTIAL:
-            _, bend, error = rise_and_bend(share, directions[i])
-            ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9)
-            flat = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
-            cost = cost - flat * (cost - PARTIAL).clamp_min(0)
-        law.costs[i] = cost
+    if len(places):
+        examples = _Examples(model, batches, loss)
+        shares = (law.widths / law.caps).tolist()
+        directions = law.caps[:, None] * law.directions
+        for i in places:
+            law.costs[i] = examples.cost(directions[i], shares[i], ends)
     return law.costs
 
 
