@@ -8,18 +8,12 @@ that an uninterrupted run takes, and several processes take those of one, to rou
 from __future__ import annotations
 
 import copy
-import csv
-import io
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -32,9 +26,10 @@ from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
 from .engine import Capturing, Gradients
 from .evaluate import mean_error
-from .files import write_bytes
+from .history import write_history
 from .objectives import Objective
-from .recipe import Recipe, build_optimizers, schedule, stride
+from .processes import noted_signals
+from .recipe import Recipe, build_optimizers, limit, schedule, stride
 from .task import Task, draw_batches, seed_of, sorted_batches
 
 
@@ -61,8 +56,6 @@ class Progress:
 Report = Callable[[Progress, int], None]  # progress and the number of steps of the run
 
 
-NARROW = 0.05  # the share of a range that is used at most while widths are frozen
-RISE = 0.05  # the share of a run in which that rises to all of it
 MEASUREMENTS = 24  # of the costs of generators, in a run
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
@@ -132,7 +125,7 @@ class Trainer:
             self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
         self.progress = Progress()
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
-        self.signal: int | None = None
+        self.signals: list[int] = []  # that have come since the run began
         if self.state_file.exists():
             self.restore(load_state(self.state_file))
 
@@ -148,7 +141,7 @@ class Trainer:
         """
         if self.progress.step == 0:
             self.save()
-        with self._listening():
+        with noted_signals() as self.signals:
             while self.progress.step < self.total:
                 self._epoch(report or (lambda progress, total: None))
         return self.averaged
@@ -230,10 +223,10 @@ class Trainer:
     def _signalled(self) -> int:
         """The number of a signal that any process has had, or zero: they stop at the same step."""
         if self._alone:
-            return self.signal or 0
+            return max(self.signals, default=0)
         if self.unchecked:  # not a moment at which the host waits for the device
             return 0
-        number = torch.tensor(self.signal or 0, device=self.fabric.device)
+        number = torch.tensor(max(self.signals, default=0), device=self.fabric.device)
         return int(self.fabric.all_reduce(number, reduce_op="max"))
 
     def _reseed(self, seed: int) -> None:
@@ -282,19 +275,11 @@ class Trainer:
         # they cost.
         begun = done >= int(FIRST * self.total) / self.total
         self.law.probing.fill_(self.recipe.probing * (1 - done) if begun else 0.0)
-        self.law.limit.fill_(self._limit(done))
+        self.law.limit.fill_(limit(done, self.recipe.freeze))
         factors = schedule(done, self.recipe)
         for optimizer in self.plain_optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = group["peak"] * factors[group["role"]]
-
-    def _limit(self, done: float) -> float:
-        """The share of a range that is used at most. Where widths start must not decide what the
-        network is first trained on; once they are free the limit rises, faster than a width can, so
-        that wide ones which should not be have the time to shut."""
-        freeze = self.recipe.freeze
-        risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
-        return NARROW ** (1 - max(0.0, risen))
 
     def _check(self) -> None:
         """Read the losses of the last steps; stop at the first that is not a number."""
@@ -365,38 +350,3 @@ class Trainer:
         for optimizer, saved in zip(self.plain_optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         self.progress = Progress(**state["progress"])
-
-    @contextmanager
-    def _listening(self) -> Iterator[None]:
-        """While open, SIGTERM and Ctrl-C only leave a note for the end of the step."""
-        if threading.current_thread() is not threading.main_thread():
-            yield  # signals can only be handled there
-            return
-
-        def note(number: int, frame: FrameType | None) -> None:
-            self.signal = number
-
-        previous = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-
-def write_history(path: Path, history: list[dict[str, float]]) -> None:
-    """One row per epoch; errors in the unit of the task, widths in radian and Angstrom."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"])
-    writer.writeheader()
-    writer.writerows(history)
-    write_bytes(path, text.getvalue().encode())
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """What `write_history` wrote. Raises ValueError, naming the file, for anything else."""
-    try:
-        with open(path, newline="") as file:
-            return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged; delete it to have it made again") from error

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from .averaging import AveragedModel
 from .muon import Muon
 
+NARROW = 0.05  # the share of a range that is used at most while widths are frozen
+RISE = 0.05  # the share of a run in which that rises to all of it
 FLAT = 0.4  # the share of a run after which a linear schedule falls
 
 
@@ -99,6 +101,14 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
         fall = min(1.0, (1 - min(done, 1.0)) / (1 - FLAT))
     free = 0.0 if done < recipe.freeze else min(1.0, 2 * (1 - done) + 0.05)
     return {"network": max(warm, 1e-3) * fall, "widths": free}
+
+
+def limit(done: float, freeze: float) -> float:
+    """The share of a range that is used at most after the share `done` of a run. Where widths start
+    must not decide what the network is first trained on; once they are free the limit rises, faster
+    than a width can, so that wide ones which should not be have the time to shut."""
+    risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
+    return float(NARROW ** (1 - max(0.0, risen)))
 
 
 def stride(steps: int) -> int:

@@ -210,7 +210,8 @@ def train_one(
     from .checkpoint import WEIGHTS, read_configuration, save_weights
     from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
     from .files import write_json
-    from .loop import Interrupted, Trainer, write_history
+    from .history import write_history
+    from .loop import Interrupted, Trainer
     from .objectives import build_objective
     from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
     from .verdict import judge
@@ -286,7 +287,7 @@ def write_report(
     folder: Path, config: RunConfig, rows: list[dict[str, Any]], arguments: Sequence[str]
 ) -> Path:
     """The page about all runs of the grid; returns its path."""
-    from .loop import read_history
+    from .history import read_history
     from .page import write_page
     from .report import versions
 

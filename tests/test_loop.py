@@ -263,16 +263,6 @@ def test_while_widths_are_frozen_inputs_are_moved_little_wherever_widths_start(t
     assert limits[-1] == 1.0
 
 
-def test_the_limit_rises_from_when_widths_are_free(tmp_path):
-    run = trainer(tmp_path, recipe=replace(RECIPE, freeze=0.25))
-    for done, limit in ((0.0, 0.05), (0.25, 0.05), (0.275, 0.05**0.5), (0.3, 1.0), (0.9, 1.0)):
-        run._set_rates(done)
-        assert float(run.law.limit) == pytest.approx(limit)
-    never_frozen = trainer(tmp_path / "free", recipe=replace(RECIPE, freeze=0.0))
-    never_frozen._set_rates(0.0)
-    assert float(never_frozen.law.limit) == 1.0
-
-
 def test_the_state_of_another_run_is_not_continued(tmp_path):
     trainer(tmp_path).fit()
     other = build_task()

@@ -17,7 +17,8 @@ from molaug.augmentation import Augmentation, Share
 from molaug.checkpoint import load_state
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
-from molaug.loop import Interrupted, Trainer, read_history
+from molaug.history import read_history
+from molaug.loop import Interrupted, Trainer
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.tasks import MoleculeExamples

@@ -14,7 +14,7 @@ from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.networks import GraphNetwork
-from molaug.recipe import build_optimizers, schedule, split_parameters, stride
+from molaug.recipe import build_optimizers, limit, schedule, split_parameters, stride
 
 
 def build_model() -> AveragedModel:
@@ -61,3 +61,11 @@ def test_widths_move_in_some_steps_of_a_long_run_as_far_as_in_all_of_a_short_one
         )
         moves = steps / stride(steps)
         assert widths["peak"] * moves == pytest.approx(RECIPE.width_rate)
+
+
+@pytest.mark.parametrize(
+    ("done", "share"), [(0.0, 0.05), (0.25, 0.05), (0.275, 0.05**0.5), (0.3, 1.0), (0.9, 1.0)]
+)
+def test_the_limit_rises_from_when_widths_are_free(done, share):
+    assert limit(done, 0.25) == pytest.approx(share)
+    assert limit(done, 0.0) == 1.0  # never frozen

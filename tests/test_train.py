@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from molaug.evaluate import mean_error
+from molaug.history import read_history
 from molaug.images import tasks as images
-from molaug.loop import read_history
 from molaug.molecules.data import load_qm9, load_sample
 from molaug.molecules.tasks import load_task
 from molaug.train import main

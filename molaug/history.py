@@ -1,0 +1,27 @@
+"""The history of a run as a file: one row per epoch, which spreadsheets read too."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from .files import write_bytes
+
+
+def write_history(path: Path, history: list[dict[str, float]]) -> None:
+    """One row per epoch; errors in the unit of the task, widths in radian and Angstrom."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]) if history else ["epoch"])
+    writer.writeheader()
+    writer.writerows(history)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """What `write_history` wrote. Raises ValueError, naming the file, for anything else."""
+    try:
+        with open(path, newline="") as file:
+            return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged; delete it to have it made again") from error
