@@ -41,6 +41,7 @@ from molaug.processes import prepare_processor
 from molaug.recipe import stride
 from molaug.report import versions
 
+Rates = dict[str, Any]  # of a machine
 LAWS = ("none", "se3", "aff3", "fixed")
 OURS = {  # network, channels, layers
     "coordinates 48 x 3": ("coordinates", 48, 3),
@@ -94,9 +95,9 @@ def measure_machine(plan: Plan) -> dict[str, Any]:
     where, size, count = ("cuda", 8192, 2**28) if on_gpu else ("cpu", 1024, 2**24)
     a, b = torch.randn(2, size, size, device=where).unbind()
     source, target = torch.randn(2, count, device=where).unbind()
-    low, other = a.bfloat16(), b.bfloat16()
     cases = {"product": lambda: a @ b, "copy": lambda: target.copy_(source)}
     if on_gpu:
+        low, other = a.bfloat16(), b.bfloat16()
         cases["bfloat16"] = lambda: low @ other
     times = plan.time(cases, plan.light)
     rates = {name: spread(2 * size**3 / times[name], 1e9) for name in times if name != "copy"}
@@ -110,8 +111,8 @@ def measure_machine(plan: Plan) -> dict[str, Any]:
     }
 
 
-def measure_throughput(molecules: MoleculeSet, plan: Plan, peak: float) -> dict[str, Any]:
-    """Training steps of every network on the same molecules; peak [flop/s] is the roofline."""
+def measure_throughput(molecules: MoleculeSet, plan: Plan, machine: Rates) -> dict[str, Any]:
+    """Training steps of every network on the same molecules; machine: its rates, the roofline."""
     rows = laps.choose_rows(molecules, plan.batch, ATOMS)
     trainers: dict[str, Trainer] = {
         label: plan.build(
@@ -131,6 +132,8 @@ def measure_throughput(molecules: MoleculeSet, plan: Plan, peak: float) -> dict[
     result = {}
     for label, trainer in trainers.items():
         flops = counted[label]
+        kind = "product_bfloat16_gflops" if "bfloat16" in label else "product_gflops"
+        peak = machine[kind]["median"] * 1e9
         rate = plan.batch / times[label]
         result[label] = {
             "molecules_per_second": spread(rate),
@@ -313,13 +316,12 @@ def measure_race(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
 def measure(plan: Plan, small: bool) -> dict[str, Any]:
     molecules = open_molecules(plan, small)
     machine = measure_machine(plan)
-    peak = machine["product_gflops"]["median"] * 1e9
     parts: dict[str, Callable[[], Any]] = {
         "start_seconds": lambda: measure_start(plan, small),
         "augmentation_overhead": lambda: measure_augmentation(molecules, plan),
         "exponentials": lambda: measure_exponentials(plan),
         "milliseconds_per_molecule": lambda: measure_sizes(molecules, plan),
-        "throughput": lambda: measure_throughput(molecules, plan, peak),
+        "throughput": lambda: measure_throughput(molecules, plan, machine),
         "race": lambda: measure_race(molecules, plan),
     }
     record: dict[str, Any] = {

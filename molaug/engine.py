@@ -103,28 +103,22 @@ class Capturing:
         """
         fixed = {name: value.clone() for name, value in tensors_of(batch).items()}
         inputs, still = [*fixed.values(), target.clone()], replace(batch, **fixed)
-        with self._kept(target.device):
-            state = random_state(target.device)
-            with alarmed(target.device):
-                plain = self._outputs(still, inputs[-1], moving)
-            outputs, replay = self.capture(lambda: self._outputs(still, inputs[-1], moving))
-            step = Captured(inputs, replay, outputs)
-            set_random_state(target.device, state)
-            self._replay(step, inputs)
-            if not (difference := relative_difference(outputs, plain)) <= ALIKE:
-                raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
-        return step
-
-    @contextmanager
-    def _kept(self, device: torch.device) -> Iterator[None]:
-        """Whatever is tried inside, it leaves no gradients and draws nothing."""
-        state = random_state(device)
+        # Each part draws what the plain step draws, and nothing has been drawn afterwards.
+        devices = [target.device] if target.is_cuda else []
         try:
-            yield
+            with torch.random.fork_rng(devices), alarmed(target.device):
+                plain = self._outputs(still, inputs[-1], moving)
+            with torch.random.fork_rng(devices):
+                outputs, replay = self.capture(lambda: self._outputs(still, inputs[-1], moving))
+            step = Captured(inputs, replay, outputs)
+            with torch.random.fork_rng(devices):
+                self._replay(step, inputs)
         finally:
-            set_random_state(device, state)
             for parameter in self.parameters:
                 parameter.grad = None
+        if not (difference := relative_difference(outputs, plain)) <= ALIKE:
+            raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
+        return step
 
     def _outputs(self, batch: Any, target: Tensor, moving: bool) -> Outputs:
         """The loss of a plain step, and its gradients in memory of their own."""
@@ -152,19 +146,6 @@ def tensors_of(batch: Any) -> dict[str, Tensor]:
     """The fields of a batch that are tensors, by name."""
     values = {spec.name: getattr(batch, spec.name) for spec in fields(batch)}
     return {name: value for name, value in values.items() if isinstance(value, Tensor)}
-
-
-def random_state(device: torch.device) -> Tensor:
-    """Of the generator from which draws on a device come."""
-    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
-
-
-def set_random_state(device: torch.device, state: Tensor) -> None:
-    """Of the generator from which draws on a device come."""
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state, device)
-    else:
-        torch.set_rng_state(state)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ class TrainingLoss(nn.Module):
         self.model, self.loss, self.bf16 = model, loss, bf16
 
     def forward(
-        self, batch: Any, target: Tensor, copies: int, share: Share
+        self, batch: Any, target: Tensor, copies: int, share: Share | None
     ) -> tuple[Tensor, Tensor | float]:
         with torch.autocast(target.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model(batch, copies, share)
@@ -192,15 +192,14 @@ class Trainer:
     def _gradients_of(self, rows: Tensor, moving: bool) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
         mean over processes is that of all rows, however they are spread."""
+        if self._alone:
+            return self.take_gradients(*self.task.train.gather(rows), moving)
         share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
         mine = rows[share.first :: share.step]
         weight = len(mine) * share.step / share.whole
         if not len(mine):  # more processes than examples: this one only keeps the others company
             mine, share = rows[:1], Share(len(rows), 0, len(rows))
-        batch, target = self.task.train.gather(mine)
-        if self._alone:
-            return self.take_gradients(batch, target, moving)
-        return self._take_gradients(batch, target, moving, share, weight)
+        return self._take_gradients(*self.task.train.gather(mine), moving, share, weight)
 
     def _take_gradients(
         self,
@@ -211,7 +210,6 @@ class Trainer:
         weight: float = 1.0,
     ) -> Tensor:
         """Forwards and backwards; returns the loss, without its gradient."""
-        share = share or Share(len(batch))
         loss, auxiliary = self.training_loss(batch, target, self.recipe.copies, share)
         if weight != 1:
             loss, auxiliary = loss * weight, auxiliary * weight

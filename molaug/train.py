@@ -150,6 +150,9 @@ def train_side_by_side(
     return [*missing]
 
 
+METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
+
+
 def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
     """Where one cell of the grid lives."""
     return folder / f"{symmetry}-{network}-{seed}"
@@ -161,9 +164,6 @@ def is_finished(folder: Path, symmetry: str, network: str, seed: int) -> bool:
 
     run = run_folder(folder, symmetry, network, seed)
     return all((run / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
-
-
-METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
 
 
 def claim_folder(folder: Path, config: RunConfig) -> None:
