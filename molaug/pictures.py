@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import NamedTuple
 
 COLOURS = ("#4477aa", "#ee6677", "#228833", "#aa3377", "#66ccee", "#bb9900", "#777777", "#000000")
 ON_DARK = ("#7fb2e5", "#ff8a99", "#5fc274", "#e07ab8", "#66ccee", "#e0c04a", "#aaaaaa", "#ffffff")
@@ -130,24 +131,52 @@ def point_chart(
     title: str, x: Axis, y: Axis, groups: Mapping[str, Mapping[str, tuple[float, float]]]
 ) -> str:
     """An SVG document with a labelled dot per point, a colour per group, and a legend below. A
-    label that would lie on an earlier one goes below its dot."""
-    parts, above = [_axes(x, y)], list[tuple[float, float]]()
+    label goes beside its dot, above or below, where it lies on no other dot or label."""
+    parts = [_axes(x, y)]
+    dots = [_place(x, y, *point) for points in groups.values() for point in points.values()]
+    taken: list[Box] = [(left - 4, top - 4, left + 4, top + 4) for left, top in dots]
     for number, points in enumerate(groups.values()):
         for name, point in points.items():
-            left, height = _place(x, y, *point)
-            dot = (
-                f'<path {stroke(number, 7)} stroke-linecap="round" d="M{left:.1f} {height:.1f}h0"/>'
+            left, top = _place(x, y, *point)
+            parts.append(
+                f'<path {stroke(number, 7)} stroke-linecap="round" d="M{left:.1f} {top:.1f}h0"/>'
             )
-            beyond = left > WIDTH / 2  # where a text to the right would leave the picture
-            place = left + (-8 if beyond else 8)
-            crowded = any(abs(left - a) < 90 and abs(height - b) < 13 for a, b in above)
-            line = height + (14 if crowded else -5)
-            label = text(place, line, name, anchor="end" if beyond else "start", size=11)
-            parts.append(dot + label)
-            above += [] if crowded else [(left, height)]
+            places = _beside(left, top, 5.0 * len(name))
+            free = (one for one in places if _is_free(one.box, taken))
+            chosen = next(free, places[0])
+            anchor = "start" if chosen.place > left else "end"
+            parts.append(text(chosen.place, chosen.line, name, anchor=anchor, size=11))
+            taken.append(chosen.box)
     rows = math.ceil(len(groups) / _columns(list(groups)))
     legend = _legend(list(groups), solid=True)
     return document(title, PLOT + 8 + LEGEND_ROW * rows, "".join(parts) + legend)
+
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+class _Label(NamedTuple):
+    """Where a text starts or ends, its base line, and its box."""
+
+    place: float
+    line: float
+    box: Box
+
+
+def _beside(left: float, top: float, width: float) -> list[_Label]:
+    """Where a label so wide may go: right or left of a dot, above, below or level with it."""
+    found = []
+    for place, start in ((left + 8, left + 8), (left - 8, left - 8 - width)):
+        for line in (top - 5, top + 14, top + 4):
+            found.append(_Label(place, line, (start, line - 9, start + width, line + 3)))
+    return found
+
+
+def _is_free(box: Box, taken: Sequence[Box]) -> bool:
+    """Whether a box lies within the picture and on none of the others."""
+    left, top, right, bottom = box
+    others = (left < r and a < right and top < d and b < bottom for a, b, r, d in taken)
+    return left >= 0 and right <= WIDTH and not any(others)
 
 
 def _place(x: Axis, y: Axis, value: float, height: float) -> tuple[float, float]:

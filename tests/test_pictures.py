@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import combinations
 from xml.etree import ElementTree
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from molaug.gauges import Bar, bar_chart, dial_chart
 from molaug.pictures import (
     COLOURS,
+    WIDTH,
     Series,
     curve_chart,
     even_axis,
@@ -145,8 +147,28 @@ def test_a_dot_per_point_with_its_name_beside_it_and_within_the_picture():
     assert texts["a"].get("text-anchor") == "start"
 
 
-def test_names_of_dots_that_are_near_each_other_do_not_lie_on_each_other():
+def test_names_of_dots_that_are_near_each_other_lie_on_no_other_name_or_dot():
     x, y = even_axis("x", 0, 10, start=0), even_axis("y", 0, 4, start=0)
-    root = ElementTree.fromstring(point_chart("t", x, y, {"g": {"a": (1, 2), "b": (1.1, 1.9)}}))
-    heights = {text.text: float(text.get("y")) for text in root.iter(f"{SVG}text")}
-    assert heights["b"] - heights["a"] > 13
+    points = {
+        "a name of some length": (1.7, 3.1),
+        "another one as long": (2.2, 2.7),
+        "a third": (3.6, 2.9),
+        "fourth": (2.1, 2.65),
+        "at the edge": (9.9, 2.0),
+    }
+    root = ElementTree.fromstring(point_chart("t", x, y, {"g": points}))
+    boxes = []
+    for text in root.iter(f"{SVG}text"):
+        if text.text in points:
+            width, at, line = 5.0 * len(text.text), float(text.get("x")), float(text.get("y"))
+            left = at - width if text.get("text-anchor") == "end" else at
+            assert left >= 0
+            assert left + width <= WIDTH
+            boxes.append((left, line - 9, left + width, line + 3))
+    for path in root.iter(f"{SVG}path"):
+        if path.get("stroke-linecap") == "round":
+            left, top = (float(v) for v in re.findall(r"[\d.]+", path.get("d"))[:2])
+            boxes.append((left, top, left, top))
+    assert len(boxes) == 2 * len(points)
+    for (a, b, c, d), (e, f, g, h) in combinations(boxes, 2):
+        assert c <= e or g <= a or d <= f or h <= b

@@ -149,7 +149,7 @@ def turn_scenes(train: ImageSet, validation: ImageSet, test: ImageSet, rows: Spl
         tests={"canonical": tumble(test), "rotated": turn_within(test, 180, TURNED_SEED)},
         split=rows,
         true_widths={"r": math.pi},
-        origin=f"{train.name}, each turned once by N(0, 1 rad)",
+        origin=f"{train.name.removesuffix('_train')}, each turned once by N(0, 1 rad)",
     )
 
 
@@ -227,7 +227,8 @@ def open_stl10(config: ImageConfig) -> Pictures:
 
 def as_they_come(train: ImageSet, validation: ImageSet, test: ImageSet, rows: Split) -> Pictures:
     """Of which nobody knows the true widths."""
-    return Pictures(train, validation, {"canonical": test}, rows, {}, train.name)
+    origin = train.name.removesuffix("_train")
+    return Pictures(train, validation, {"canonical": test}, rows, {}, origin)
 
 
 PIECE, EXPOSURE, LEEWAY = 32, 0.2, 0.08  # pixels; shift of brightness, and how far it varies
