@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, final
+from functools import cache
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -28,7 +29,12 @@ def survival(costs: Float[Tensor, "some"], strictness: float = STRICTNESS) -> Fl
 
 
 class Distribution(nn.Module, ABC):
-    """A law over the coefficients of `group`; subclasses are final."""
+    """A law over the coefficients of `group`; subclasses are final.
+
+    moves: whether anything is drawn that is not zero.
+    """
+
+    moves: ClassVar[bool] = True
 
     def __init__(self, group: Group) -> None:
         super().__init__()
@@ -86,9 +92,10 @@ def stratified_uniform(copies: int, graphs: int, algebra: int, like: Tensor) -> 
     1979), so that an average over copies varies less than over independent draws; every single
     copy is still uniform, and for one copy this is plain uniform sampling.
     """
-    inside = torch.rand(copies, graphs, algebra, device=like.device, dtype=like.dtype)
+    inside = torch.empty(copies, graphs, algebra, device=like.device, dtype=like.dtype)
     if copies == 1:
-        return 2 * inside - 1
+        return inside.uniform_(-1, 1)
+    inside.uniform_()
     stratum = torch.rand_like(inside).argsort(0)
     return 2 * (stratum + inside) / copies - 1
 
@@ -96,6 +103,8 @@ def stratified_uniform(copies: int, graphs: int, algebra: int, like: Tensor) -> 
 @final
 class Identity(Distribution):
     """No augmentation at all."""
+
+    moves = False
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         return self.caps.new_zeros(copies, graphs, len(self.caps))
@@ -168,14 +177,19 @@ def haar_rotation_vectors(uniform: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
     The logarithm of a uniform unit quaternion (Shoemake 1992). Stratified numbers give stratified
     rotations.
     """
-    share, first, second = uniform.unbind(-1)
-    inner, outer = ((1 - share) / 2).sqrt(), ((1 + share) / 2).sqrt()
-    first, second = math.pi * first, math.pi * second
-    vector = torch.stack([inner * first.sin(), inner * first.cos(), outer * second.sin()], -1)
-    real = (outer * second.cos())[..., None]
-    vector = torch.where(real < 0, -vector, vector)  # q and -q are one rotation
-    sine = vector.norm(dim=-1, keepdim=True)
-    return vector / sine.clamp_min(1e-12) * 2 * torch.atan2(sine, real.abs())
+    angles = math.pi * uniform[..., 1:]
+    waves = torch.stack([angles.sin(), angles.cos()], -1)
+    radii = (0.5 + _halves(uniform.device, uniform.dtype) * uniform[..., :1]).sqrt()
+    quaternion = (radii[..., None] * waves).flatten(-2)
+    vector, real = quaternion.split([3, 1], -1)
+    sine = torch.linalg.vector_norm(vector, dim=-1, keepdim=True).clamp_min(1e-12)
+    # q and -q are one rotation: where the real part is below zero, so is the arc tangent.
+    return vector * ((sine / real).atan() / (sine / 2))
+
+
+@cache
+def _halves(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.tensor([-0.5, 0.5], dtype=dtype, device=device)
 
 
 @final
@@ -256,13 +270,16 @@ class LearnedUniform(Distribution):
 
     @property
     def learned(self) -> Float[Tensor, "learned"]:
-        return self.caps[self.chosen] * self.log_shares.mean(0).exp()
+        shares = self.log_shares
+        mean = shares[0] if len(shares) == 1 else shares.mean(0)
+        return self._of_chosen(self.caps) * mean.exp()
 
     @property
     def log_shares(self) -> Float[Tensor, "graphs learned"]:
         """log(w / c) of every example looked at last, of one if all have the same."""
         # sigmoid(4 p)^(1/4) = x / (1 + x^4)^(1/4), without overflow.
-        return nn.functional.logsigmoid(4 * (self.parameter + self.seen)) / 4
+        position = self.parameter[None] if self.instances is None else self.parameter + self.seen
+        return -nn.functional.softplus(-position, beta=4)
 
     def look(self, batch: Any) -> None:
         if self.instances is not None:
@@ -270,18 +287,29 @@ class LearnedUniform(Distribution):
 
     @property
     def learned_costs(self) -> Float[Tensor, "learned"]:
-        return self.costs[self.chosen]
+        return self._of_chosen(self.costs)
+
+    def _of_chosen(self, values: Float[Tensor, "algebra"]) -> Float[Tensor, "learned"]:
+        return values if len(self.chosen) == len(values) else values[self.chosen]
+
+    def _placed(
+        self, learned: Float[Tensor, "*graphs learned"]
+    ) -> Float[Tensor, "*graphs algebra"]:
+        """The widths of all generators, zero for those that may not open."""
+        if len(self.chosen) == len(self.caps):
+            return learned
+        everywhere = learned.new_zeros(*learned.shape[:-1], len(self.caps))
+        return everywhere.index_copy(-1, self.chosen, learned)
 
     @property
     def widths(self) -> Float[Tensor, "algebra"]:
-        return torch.zeros_like(self.caps).index_copy(0, self.chosen, self.learned)
+        return self._placed(self.learned)
 
     def widths_of_each(self) -> Float[Tensor, "*graphs algebra"]:
         """The widths of every example looked at last; without a first axis if all have the same."""
         if self.instances is None:
             return self.widths
-        each = self.caps[self.chosen] * self.log_shares.exp()
-        return torch.zeros_like(self.caps).repeat(len(each), 1).index_copy(1, self.chosen, each)
+        return self._placed(self._of_chosen(self.caps) * self.log_shares.exp())
 
     @property
     def directions(self) -> Float[Tensor, "algebra algebra"]:
@@ -297,12 +325,14 @@ class LearnedUniform(Distribution):
         widths = self.widths_of_each()
         if widths.ndim > 1 and len(widths) != graphs:  # not of those looked at last: in their turn
             widths = widths[torch.arange(graphs, device=widths.device) % len(widths)]
-        # The gradient is that of the width, although less of it is used: too wide ones can shut.
-        widths = widths + (torch.minimum(widths, self.limit * self.caps) - widths).detach()
+        used = torch.minimum(widths, self.limit * self.caps)
+        if widths.requires_grad:
+            # Its gradient is that of the width, so that one beyond the limit can shut.
+            used = widths + (used - widths).detach()
         draw = stratified_uniform(copies, graphs, len(self.caps), widths)
-        moved = widths * draw
+        moved = used * draw
         if self.rotations is not None:
-            moved = self._with_uniform_rotations(self.rotations, moved, draw, widths)
+            moved = self._with_uniform_rotations(self.rotations, moved, draw, used)
         if self.training:
             moved = self._with_probes(moved)
         return moved @ self.directions.to(moved) if self.turned else moved
@@ -315,7 +345,7 @@ class LearnedUniform(Distribution):
         chances = self.probing / len(self.chosen) * survival(costs, PROBING)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
-        whole = self.caps * (2 * torch.rand_like(moved) - 1)
+        whole = self.caps * torch.empty_like(moved).uniform_(-1, 1)
         return torch.where(which == self.rank, whole, moved)
 
     @staticmethod
@@ -325,7 +355,7 @@ class LearnedUniform(Distribution):
         """Some of the rotation vectors replaced, more the wider all three are."""
         share = widths[..., place] / math.pi
         vector = share * haar_rotation_vectors(draw[..., place])
-        probability = ((share.detach().amin() - 0.9) / 0.09).clamp(0, 1)
+        probability = (share.detach().amin() - 0.9) / 0.09  # all above one, none below zero
         replaced = torch.rand_like(draw[..., :1]) < probability
         rotated = torch.where(replaced, vector, moved[..., place])
         before, after = moved[..., : place.start], moved[..., place.stop :]

@@ -18,9 +18,14 @@ from torch import Tensor
 def homogeneous(linear: Tensor, translation: Tensor) -> Tensor:
     """[[A, t], [0, 1]] from A (..., d, d) and t (..., d)."""
     top = torch.cat([linear, translation[..., None]], -1)
-    row = torch.zeros_like(top[..., :1, :])
-    row[..., -1] = 1.0
-    return torch.cat([top, row], -2)
+    row = _last_row(top.shape[-1], top.device, top.dtype)
+    return torch.cat([top, row.expand(*top.shape[:-2], 1, -1)], -2)
+
+
+@cache
+def _last_row(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(1, size): 0, ..., 0, 1."""
+    return torch.eye(size, dtype=dtype, device=device)[-1:]
 
 
 def _functions_of_square(z: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,26 +101,29 @@ def exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n
     return (identity + rest).reshape(matrix.shape)
 
 
+NEAR = 0.05  # |v|^2 below which a series replaces quotients
+
+
 @cache
-def _series(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(6, 3): coefficients of (-z)^n in sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3, z = t^2."""
-    rows = [[1 / math.factorial(start + 2 * n) for start in (1, 2, 3)] for n in range(6)]
-    return torch.tensor(rows, dtype=dtype, device=device)
+def _series(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Coefficients of (-z)^n, highest first, in cos t, sin(t)/t, (1 - cos t)/t^2 and
+    (t - sin t)/t^3 of z = t^2."""
+    rows = [[1 / math.factorial(start + 2 * n) for start in range(4)] for n in range(5, -1, -1)]
+    return torch.tensor(rows, dtype=dtype, device=device).unbind()
 
 
-def _rotation_series(square: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
-    """sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3 as functions of t^2, smooth at zero."""
-    small = square < 1e-1
-    safe = torch.where(small, 1.0, square)
+def _rotation_functions(square: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 4"]:
+    """cos t, sin(t)/t, (1 - cos t)/t^2 and (t - sin t)/t^3 as functions of t^2, smooth at zero."""
+    safe = square.clamp_min(NEAR)
     angle = safe.sqrt()
-    sine = angle.sin()
-    closed = [sine / angle, (1 - angle.cos()) / safe, (angle - sine) / (safe * angle)]
-    # One polynomial for all three: every operation on so little data costs only its call.
-    series = _series(square.device, square.dtype)
-    value = series[5]
-    for n in range(4, -1, -1):
-        value = torch.addcmul(series[n], square[..., None], value, value=-1)
-    return torch.where(small[..., None], value, torch.stack(closed, -1))
+    cosine, quotient = angle.cos(), angle.sin() / angle
+    closed = [cosine, quotient, (1 - cosine) / safe, (1 - quotient) / safe]
+    # One polynomial for all four: every operation on so little data costs only its call.
+    value, *rest = _series(square.device, square.dtype)
+    near = square.clamp_max(NEAR)[..., None]
+    for coefficients in rest:
+        value = torch.addcmul(coefficients, near, value, value=-1)
+    return torch.where((square < NEAR)[..., None], value, torch.stack(closed, -1))
 
 
 @cache
@@ -133,16 +141,21 @@ def skew(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
-    """R = I + a K + b K^2 (Rodrigues) and V = I + b K + c K^2, with t = V u."""
-    square = vector.square().sum(-1)
-    series = _rotation_series(square)[..., None, None]
-    # K^2 = v v^T - |v|^2 I is cheaper and more exact than a product of matrices.
-    identity = torch.eye(3, dtype=vector.dtype, device=vector.device)
-    k_square = vector[..., :, None] * vector[..., None, :] - square[..., None, None] * identity
-    k = skew(vector)[..., None, :, :]
-    both = torch.addcmul(
-        identity, series[..., :2, :, :], k
-    )  # R and V along the third axis from last
-    both = torch.addcmul(both, series[..., 1:, :, :], k_square[..., None, :, :])
+    """R = I + a K + b K^2 (Rodrigues) and V = I + b K + c K^2, with t = V u.
+
+    With K^2 = v v^T - |v|^2 I they are R = cos|v| I + a K + b v v^T and V = a I + b K + c v v^T.
+    """
+    functions = _rotation_functions(vector.square().sum(-1))[..., None, None]
+    identity = _identity(vector.device, vector.dtype)
+    # R and V along the third axis from last.
+    both = functions[..., :2, :, :] * identity
+    both = torch.addcmul(both, functions[..., 1:3, :, :], skew(vector)[..., None, :, :])
+    outer = vector[..., :, None] * vector[..., None, :]
+    both = torch.addcmul(both, functions[..., 2:, :, :], outer[..., None, :, :])
     rotation, v = both.unbind(-3)
     return rotation, v
+
+
+@cache
+def _identity(device: torch.device, dtype: torch.dtype) -> Tensor:
+    return torch.eye(3, dtype=dtype, device=device)

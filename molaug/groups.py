@@ -177,7 +177,7 @@ class SE3(Group):
 
     def exp(self, coefficients: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 4 4"]:
         rotation, v = exp_rotation(coefficients[..., :3])
-        return homogeneous(rotation, (v @ coefficients[..., 3:, None]).squeeze(-1))
+        return homogeneous(rotation, (v * coefficients[..., None, 3:]).sum(-1))
 
 
 @final
