@@ -58,10 +58,15 @@ class Augmentation(nn.Module):
         share: of a whole batch that is spread over processes; the elements are those that one
         process would draw for all of it.
         """
+        if not self.distribution.moves:
+            n, device = self.distribution.group.dimension + 1, self.distribution.caps.device
+            identity = torch.eye(n, device=device).expand(copies * len(batch), n, n)
+            return batch.repeat(copies), identity
         share = share or Share(len(batch))
-        self.distribution.look(batch)
-        coefficients = self.distribution.rsample(copies, share.whole)[:, share.first :: share.step]
-        # In the coefficients' precision whatever that of the network, as the action.
-        with torch.autocast(coefficients.device.type, enabled=False):
+        # In float32 whatever the precision of the network, as the action.
+        with torch.autocast(self.distribution.caps.device.type, enabled=False):
+            self.distribution.look(batch)
+            drawn = self.distribution.rsample(copies, share.whole)
+            coefficients = drawn[:, share.first :: share.step]
             elements = self.distribution.group.exp(coefficients.flatten(0, 1))
         return self.action.act(elements, batch.repeat(copies)), elements

@@ -49,7 +49,8 @@ class MoleculeAction:
         """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""
         if self.output == "scalar":
             return prediction
-        inverse = invert(elements[:, :3, :3]).to(prediction.dtype)
-        if self.output == "vector":
-            return (inverse @ prediction[..., None]).squeeze(-1)
-        return inverse @ prediction @ inverse.mT
+        with torch.autocast(prediction.device.type, enabled=False):
+            inverse = invert(elements[:, :3, :3]).to(prediction.dtype)
+            if self.output == "vector":
+                return (inverse @ prediction[..., None]).squeeze(-1)
+            return inverse @ prediction @ inverse.mT
