@@ -6,7 +6,9 @@ longer to start than the device to do. A captured graph is started as one.
 
 from __future__ import annotations
 
+import gc
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +25,10 @@ ALIKE = 0.01  # of the norm of all gradients, by which a replayed step may diffe
 Gradients = Callable[[Any, Tensor, bool], Tensor]
 Outputs = list[Tensor | None]
 Capture = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], Any]]]
+
+
+class NotCaptured(RuntimeError):
+    """A step could not be captured, and since then the device takes none."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,7 @@ class Capturing:
         try:
             return self.gradients(batch, target, moving)
         except RuntimeError as error:
-            raise RuntimeError(
+            raise NotCaptured(
                 f"a step could not be captured ({reason}), and none can be taken since; the same "
                 "command with --engine plain continues"
             ) from error
@@ -133,6 +139,7 @@ class CudaGraphs:
     started after another; inputs and outputs are held by whoever uses them."""
 
     def __init__(self) -> None:
+        gc.collect()  # the graphs of a run before this one, and the memory that they hold
         self.pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], Any]]:
@@ -155,8 +162,10 @@ def alarmed(device: torch.device) -> Iterator[None]:
         yield
         return
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that the mode is a prototype
+            torch.cuda.set_sync_debug_mode("error")
         yield
     finally:
         torch.cuda.set_sync_debug_mode(before)

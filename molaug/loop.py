@@ -57,6 +57,7 @@ Report = Callable[[Progress, int], None]  # progress and the number of steps of 
 
 
 MEASUREMENTS = 24  # of the costs of generators, in a run
+SAVING = 0.05  # the share of the time that may go to saving states
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
 
@@ -126,6 +127,7 @@ class Trainer:
         self.progress = Progress()
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
         self.signals: list[int] = []  # that have come since the run began
+        self.saved, self.saving = -math.inf, 0.0  # when, and the seconds that it took
         if self.state_file.exists():
             self.restore(load_state(self.state_file))
 
@@ -159,11 +161,13 @@ class Trainer:
             # A GPU is asked for its losses only now and then: every question makes it wait.
             if self.fabric.device.type == "cpu" or self.progress.step % 100 == 0:
                 self._check()
+            is_last = self.progress.step % self.steps_per_epoch == 0
+            if is_last:
+                self._check()  # for which a GPU has still been working
             self.progress.seconds += time.perf_counter() - start
-            if self.progress.step % self.steps_per_epoch == 0:
-                self._check()
+            if is_last:
                 self._end_epoch(epoch + 1)
-                self.save()
+                self._save_if_due()
             report(self.progress, self.total)
             if number := self._signalled():
                 self._check()
@@ -310,6 +314,14 @@ class Trainer:
         progress.history.append(row)
         progress.loss_sum = 0.0
 
+    def _save_if_due(self) -> None:
+        """At the end; and before, where that takes no more than `SAVING` of the time."""
+        since = time.perf_counter() - self.saved
+        # Several processes, whose clocks differ, must all come to the same.
+        is_due = not self._alone or self.saving <= SAVING * since
+        if is_due or self.progress.step == self.total:
+            self.save()
+
     def save(self) -> None:
         """The whole state, then the history as CSV; each appears complete or not at all."""
         state = {
@@ -319,10 +331,13 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.plain_optimizers],
             "progress": vars(self.progress),
         }
+        start = time.perf_counter()
         if self.fabric.is_global_zero:
             save_state(self.state_file, state)
             write_history(self.folder / "history.csv", self.progress.history)
         self.fabric.barrier()  # nobody goes on, or ends, before it is written
+        self.saved = time.perf_counter()
+        self.saving = self.saved - start
 
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to be continued."""

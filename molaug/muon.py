@@ -17,13 +17,16 @@ ITERATIONS = 5
 
 def orthogonalise(wide: Float[Tensor, "matrices n m"]) -> Float[Tensor, "matrices n m"]:
     """Nearly U V^t of each matrix U S V^t with n <= m, by Newton-Schulz iterations: singular
-    values come out between about 0.7 and 1.2, which trains as well as exactly one."""
+    values come out between about 0.7 and 1.2, which trains as well as exactly one. On a GPU in
+    bfloat16, as by Jordan et al., whose products are many times as fast."""
     a, b, c = QUINTIC
     x = wide / wide.norm(dim=(1, 2), keepdim=True).clamp_min(1e-7)
+    if x.is_cuda:
+        x = x.bfloat16()
     for _ in range(ITERATIONS):
         gram = x @ x.mT
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    return x.to(wide.dtype)
 
 
 @final
@@ -34,8 +37,8 @@ class Muon(torch.optim.Optimizer):
         M <- mu M + (1 - mu) G,   O = orthogonalise((1 - mu) G + mu M),
         W <- (1 - lr decay) W - 0.2 sqrt(max(n, m)) lr O
 
-    All matrices of one shape, or of its transpose, are orthogonalised together and in their own
-    precision: small networks have many small matrices, whose products cost less than calling them.
+    All matrices of one shape, or of its transpose, are orthogonalised together: small networks have
+    many small matrices, whose products cost less than calling them.
     """
 
     def __init__(

@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     # Only now, so that --help and a mistyped option answer at once.
     from .comparison import comparison_table, notes, show_verdicts, verdicts_over_seeds
+    from .engine import NotCaptured
     from .files import write_json
     from .loop import NotFinite
     from .report import console, print_plain, show_widths
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
             print_plain(out, text)
         page = write_report(folder, config, rows, arguments)
-    except (ValueError, OSError, NotFinite) as error:
+    except (ValueError, OSError, NotFinite, NotCaptured) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -135,9 +136,10 @@ def train_side_by_side(
     missing = {label: run for label, run in grid.items() if not is_finished(folder, *run)}
     is_on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     alone = config.devices == 1 and "WORLD_SIZE" not in os.environ and is_on_cpu
-    jobs = min(config.jobs or min(count_cores(), AT_ONCE), len(missing)) if alone else 1
-    if jobs <= 1:
+    jobs = min(config.jobs or min(count_cores(), AT_ONCE), len(grid)) if alone else 1
+    if jobs <= 1 or not missing:
         return []
+    # As many for the last one left: their number changes the rounding of sums.
     threads = config.threads or max(1, count_cores() // jobs)
     start = [sys.executable, "-m", "molaug.cell", config.task, str(folder)]
     commands = [

@@ -127,7 +127,8 @@ def test_differences_are_shares_of_all_gradients():
 def test_graphs_of_a_gpu_are_used_and_come_to_the_same(tmp_path):
     def train(folder, capture):
         fabric = start_fabric("gpu")
-        trainer = Trainer(build_task(), ScaleFree(), LONG, folder, fabric, capture)
+        task = build_task(device=fabric.device)
+        trainer = Trainer(task, ScaleFree(), LONG, folder, fabric, capture)
         return trainer, trainer.fit()
 
     captured, found = train(tmp_path / "captured", True)

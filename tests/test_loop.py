@@ -33,14 +33,14 @@ from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
 
 
-def build_task(bad_row: int | None = None) -> Task:
+def build_task(bad_row: int | None = None, device: torch.device | str = "cpu") -> Task:
     molecules = load_sample().take(np.arange(80))
     values = molecules.properties[:, 5].copy()
     scaling = build_scaling(values)
-    train = MoleculeExamples(molecules.take(np.arange(64)), values[:64])
+    train = MoleculeExamples(molecules.take(np.arange(64)), values[:64], device)
     if bad_row is not None:
         train.targets[bad_row] = math.nan
-    test = MoleculeExamples(molecules.take(np.arange(64, 80)), values[64:])
+    test = MoleculeExamples(molecules.take(np.arange(64, 80)), values[64:], device)
     torch.manual_seed(0)
     augmentation = Augmentation(LearnedUniform(SE3()), MoleculeAction())
     model = AveragedModel(GraphNetwork(channels=16, layers=1), augmentation, scaling)
@@ -272,3 +272,16 @@ def test_the_state_of_another_run_is_not_continued(tmp_path):
     torch.save({}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match="of another run"):
         trainer(tmp_path)
+
+
+@pytest.mark.parametrize(("share", "saves"), [(0.0, 2), (math.inf, 4)])
+def test_states_that_take_long_to_save_are_saved_less_often(tmp_path, monkeypatch, share, saves):
+    """At the start and at the end at least, and at most after each of the three epochs."""
+    monkeypatch.setattr(loop, "SAVING", share)
+    one, seen = trainer(tmp_path), []
+    save = one.save
+    monkeypatch.setattr(one, "save", lambda: seen.append(one.progress.step) or save())
+    one.fit()
+    assert len(seen) == saves
+    assert seen[0] == 0
+    assert seen[-1] == one.total

@@ -171,6 +171,23 @@ def test_bfloat16_trains(arguments, tmp_path):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+def test_vectors_and_learned_directions_train_in_bfloat16(tmp_path):
+    """Elements and the way back stay in float32, in which their matrices are multiplied."""
+    chosen = ["--target", "dipole", "--directions", "learned", "--precision", "bf16-mixed"]
+    short = [*SMALL, *chosen, "--epochs", "1", "--symmetry", "learned"]
+    assert main([*short, "--run-dir", str(tmp_path)]) == 0
+
+
+def test_training_needs_neither_ase_nor_rdkit_nor_qm9pack(tmp_path):
+    """A machine with a GPU may lack them: the molecules come from the converted file."""
+    code = "import sys\n"
+    code += "sys.modules.update(dict.fromkeys(('ase', 'rdkit', 'qm9pack')))\n"
+    code += "from molaug.train import main\n"
+    code += "sys.exit(main(sys.argv[1:]))"
+    short = [*SMALL, "--epochs", "1", "--symmetry", "learned", "--run-dir", str(tmp_path)]
+    assert subprocess.run([sys.executable, "-c", code, *short], check=False).returncode == 0
+
+
 def test_two_processes_start_in_a_new_folder_and_speak_once(tmp_path):
     """As one does, to rounding: both find nothing there, and one of them writes."""
     arguments = [*SPRITES, "--symmetry", "learned", "fixed_true"]

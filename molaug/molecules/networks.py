@@ -134,9 +134,12 @@ class GraphNetwork(nn.Module):
                 self.reach,
                 self.level != "distances",
             )
-        ends = self.element_receiving(charges)[:, :, None] + self.element_sending(charges)[:, None]
-        pairs = nn.functional.silu(self.pair(features) + ends)
-        return h, pairs, near * self._linked(batch)
+        pairs = self.pair(features)
+        # In the precision of the products: every layer multiplies them.
+        receiving = self.element_receiving(charges).to(pairs.dtype)
+        sending = self.element_sending(charges).to(pairs.dtype)
+        pairs = (pairs + receiving[:, :, None]).add_(sending[:, None])
+        return h, nn.functional.silu(pairs), near * self._linked(batch)
 
     def _linked(self, batch: MoleculeBatch) -> Tensor:
         """One between different atoms, zero for padding, (graphs, nodes, nodes)."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from ase.data import chemical_symbols, covalent_radii
 
 from molaug.augmentation import Augmentation
 from molaug.pictures import WIDTH, document, text
 from molaug.task import Examples
 
+from .targets import ELEMENTS
+
+RADII = {1: 0.31, 6: 0.76, 7: 0.71, 8: 0.66, 9: 0.57}  # covalent [Angstrom], Cordero et al. 2008
 COLOURS = {1: "#f2f2f2", 6: "#5a5f66", 7: "#4466dd", 8: "#dd4433", 9: "#44aa55"}
 COLUMNS, CELL, TOP = 3, 120.0, 36.0
 
@@ -46,7 +48,7 @@ def draw_frames(title: str, frames: np.ndarray, charges: np.ndarray) -> str:
 
 def find_bonds(positions: np.ndarray, charges: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of atoms nearer than 1.25 times the sum of their covalent radii."""
-    radii = covalent_radii[charges]
+    radii = np.array([_radius(int(charge)) for charge in charges])
     distances = np.linalg.norm(positions[:, None] - positions[None], axis=-1)
     near = np.triu(distances < 1.25 * (radii[:, None] + radii[None]), 1)
     return [(int(i), int(j)) for i, j in np.argwhere(near)]
@@ -78,10 +80,15 @@ def _molecule(
         for i, j in bonds
     )
     atoms = "".join(
-        _atom(places[i], int(charges[i]), max(0.45 * scale * covalent_radii[charges[i]], 2.5))
+        _atom(places[i], int(charges[i]), max(0.45 * scale * _radius(int(charges[i])), 2.5))
         for i in np.argsort(positions[:, 2])
     )
     return f'<path stroke="#8a9099" stroke-width="2" fill="none" d="{lines}"/>{atoms}'
+
+
+def _radius(charge: int) -> float:
+    """Of an atom [Angstrom]; 1 of an element that QM9 lacks."""
+    return RADII.get(charge, 1.0)
 
 
 def _atom(place: tuple[float, float], charge: int, radius: float) -> str:
@@ -97,7 +104,9 @@ def _legend(y: float, charges: np.ndarray, scale: float) -> str:
     parts = []
     for number, charge in enumerate(sorted({int(c) for c in charges if c > 0})):
         x = 24.0 + 44 * number
-        parts.append(_atom((x, y + 8), charge, 6) + text(x + 10, y + 12, chemical_symbols[charge]))
+        parts.append(
+            _atom((x, y + 8), charge, 6) + text(x + 10, y + 12, ELEMENTS.get(charge, str(charge)))
+        )
     bar = (
         '<path class="axis" stroke="#333" stroke-width="2" '
         f'd="M{WIDTH - 110} {y + 8}h{2 * scale:.1f}"/>'
