@@ -22,6 +22,12 @@ PUBLISHED = {
     "EquiformerV2": (72.0, "A6000", 14.4, "Liao et al., ICLR 2024"),
 }
 SHOWN = (("learned", "coordinates"), ("none", "e3nn"))  # symmetry and network
+RUNS = {  # of speedrun.py
+    "speedrun-cpu.json": ("two CPU cores", "speedrun"),
+    "speedrun-whole.json": ("one CPU core", "speedrun, whole"),
+    "speedrun-short.json": ("one GPU", "speedrun, short"),
+    "speedrun.json": ("one GPU", "speedrun"),
+}
 TICKS = {"10 s": 10, "1 min": 60, "10 min": 600, "2 h": 7200, "1 day": 86_400, "5 d": 432_000}
 ERRORS = (10, 30, 100, 300)
 Point = tuple[str, str, float, float, str]  # group, name, seconds, error, where from
@@ -49,12 +55,12 @@ def gather() -> list[Point]:
             cell = (mean(r[key] for r in some) for key in ("seconds_training", "test_mae_rotated"))
             where = f"opponents-cpu.json, {some[0]['train_count']:,} molecules, {len(some)} seeds"
             points.append(("one CPU core", f"{network}, {symmetry}", *cell, where))
-    for file, group in (("speedrun-cpu.json", "two CPU cores"), ("speedrun.json", "one GPU")):
+    for file, (group, name) in RUNS.items():
         for run in (read(file) or {"runs": []})["runs"][:1]:
             cell = (run["seconds_total"], run["test_mae_rotated"])
             molecules = f"{run['train_count']:,} molecules, {run['device']}"
             where = f"{file}, seed 0, {molecules}; the seconds are those of the whole run"
-            points.append((group, "speedrun", *cell, where))
+            points.append((group, name, *cell, where))
     for name, (hours, card, error, paper) in PUBLISHED.items():
         points.append(("published, one GPU", name, 3600 * hours, error, f"{card}; {paper}"))
     return points

@@ -52,7 +52,8 @@ OURS = {  # network, channels, layers
     "vector_channels 48 x 3": ("vector_channels", 48, 3),
     "e3nn 48 x 3": ("e3nn", 48, 3),
 }
-THEIRS = {f"{name} (PyG)": (name, 0, 0) for name in ("schnet", "dimenetpp", "visnet")}
+PYG = ("schnet", "dimenetpp", "visnet")
+THEIRS = {f"{name} (PyG)": (name, 0, 0) for name in PYG}
 ATOMS = 18
 # Of a quick run on HOMO: after which share all widths are open and stay, and how often the costs of
 # six generators are measured until then, well and roughly.

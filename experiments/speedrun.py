@@ -5,12 +5,17 @@ python experiments/speedrun.py [SIZE]            train what is missing of SIZE, 
                                                  speedrun-SIZE.json, and the table
 python experiments/speedrun.py [SIZE] --table    only the table, from what is there
 
-SIZE is gpu (three seeds of the preset speedrun, written for ten minutes each on one H100), cpu (two
-seeds of the quick preset with the same recipe, two threads) or tiny (to see that it runs; it is not
-written into the README).
+SIZE is one of
+
+    gpu    three seeds of the preset speedrun, ten minutes each, written for one H100
+    short  one seed of it in five minutes
+    cpu    two seeds of the quick preset with the same recipe, two threads
+    whole  one seed, one thread, the same network on all 110,000 training molecules: an hour or so
+    tiny   to see that it runs; it is not written into the README
 
 The clock runs over everything: interpreter, opening the data, training, tests. A run that was
-stopped is continued by the same command, and its clock too.
+stopped is continued by the same command, and its clock too. Where the time is given, two epochs are
+rehearsed first, off the clock, and as many are run as fit into it.
 """
 
 from __future__ import annotations
@@ -19,49 +24,107 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tables import RESULTS, TINY, markdown, mean_and_deviation, processor, result, run_command
 
 from molaug.files import write_json
+from molaug.history import read_history
 
-RECIPE = ["--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "learned"]
-SIZES: dict[str, tuple[int, list[str]]] = {  # seeds, and what the command is asked for
-    "gpu": (3, ["--preset", "speedrun"]),
-    "cpu": (2, ["--preset", "quick", *RECIPE]),
-    "tiny": (2, [*TINY, *RECIPE]),
+RECIPE = ("--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "learned")
+WHOLE = ("--train-size", "110000", "--validation-size", "2000", "--test-size", "10831")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What is asked of the command, for how many seeds; and the seconds of each, if given."""
+
+    seeds: int
+    flags: Sequence[str]
+    seconds: float | None = None
+
+
+SIZES = {
+    "gpu": Size(3, ["--preset", "speedrun"], 600),
+    "short": Size(1, ["--preset", "speedrun"], 300),
+    "cpu": Size(2, ["--preset", "quick", *RECIPE]),
+    "whole": Size(
+        1,
+        [
+            *("--preset", "quick", *RECIPE, *WHOLE),
+            *("--epochs", "20", "--batch-size", "96", "--threads", "1"),
+        ],
+    ),
+    "tiny": Size(2, [*TINY, *RECIPE], 20),
 }
+SPARE = 0.97  # of the seconds are used: epochs are not all alike
 
 
 def where(size: str) -> Path:
     return RESULTS / "speedrun.json" if size == "gpu" else result("speedrun", size)
 
 
-def train_all(size: str) -> None:
-    """Every seed, each in an interpreter of its own."""
-    seeds, flags = SIZES[size]
+def command(flags: Sequence[str], seed: int) -> list[str]:
+    """What follows `python`."""
+    return ["-m", "molaug.train", "qm9", "--target", "homo", "--seed", str(seed), *flags]
+
+
+def run(asked: Sequence[str], folder: Path) -> float:
+    """Train there in an interpreter of its own; the seconds, also those of earlier tries."""
+    clock = folder / "seconds.json"
+    before = json.loads(clock.read_text()) if clock.exists() else 0.0
+    if not (folder / "comparison.json").exists():
+        start = time.perf_counter()
+        try:
+            subprocess.run([sys.executable, *asked, "--run-dir", str(folder)], check=True)
+        finally:
+            before += time.perf_counter() - start
+            write_json(clock, before)
+    return float(before)
+
+
+def fitting(seconds: float, rehearsed: float, epochs: Sequence[float]) -> int:
+    """How many epochs fit into so many seconds.
+
+    rehearsed: the seconds of a whole run of two epochs; epochs: those at the end of each. What the
+    first takes longer, because graphs are captured and caches are cold, is taken once.
+    """
+    each = epochs[1] - epochs[0]
+    return max(1, int((SPARE * seconds - (rehearsed - 2 * each)) / each))
+
+
+def rehearse(size: Size, folder: Path) -> list[str]:
+    """The flag that says how many epochs fit, found once; none where no time is given."""
+    if size.seconds is None:
+        return []
+    found = folder / "epochs.json"
+    if not found.exists():
+        place = folder / "rehearsal"
+        seconds = run(command([*size.flags, "--epochs", "2"], 0), place)
+        (history,) = place.glob("*/history.csv")
+        ends = [row["seconds"] for row in read_history(history)]
+        write_json(found, fitting(size.seconds, seconds, ends))
+    return ["--epochs", str(json.loads(found.read_text()))]
+
+
+def train_all(name: str) -> None:
+    """Every seed, one after the other."""
+    size, place = SIZES[name], Path("runs") / f"speedrun-{name}"
+    epochs = rehearse(size, place)
     runs = []
-    for seed in range(seeds):
-        folder = Path("runs") / f"speedrun-{size}" / str(seed)
-        clock = folder / "seconds.json"
-        before = json.loads(clock.read_text()) if clock.exists() else 0.0
-        finished = folder / "comparison.json"
-        command = ["-m", "molaug.train", "qm9", "--target", "homo", "--seed", str(seed), *flags]
-        if not finished.exists():
-            start = time.perf_counter()
-            try:
-                subprocess.run([sys.executable, *command, "--run-dir", str(folder)], check=True)
-            finally:
-                before += time.perf_counter() - start
-                write_json(clock, before)
-        row = json.loads(finished.read_text())["rows"][0]
+    for seed in range(size.seeds):
+        folder, asked = place / str(seed), command([*size.flags, *epochs], seed)
+        seconds = run(asked, folder)
+        row = json.loads((folder / "comparison.json").read_text())["rows"][0]
         runs.append(
             {
                 "seed": seed,
                 "device": f"{row['device']} of {processor()}",
-                "command": ["python", *command],
-                "seconds_total": before,
+                "command": ["python", *asked],
+                "seconds_total": seconds,
                 "seconds_training": row["seconds_training"],
                 "parameters": row["parameters"],
                 "train_count": row["train_count"],
@@ -73,20 +136,26 @@ def train_all(size: str) -> None:
                 "widths": {name: width["learned"] for name, width in row["widths"].items()},
             }
         )
-        write_json(where(size), {"runs": runs})
+        write_json(where(name), {"runs": runs})
 
 
 def table(size: str) -> str:
-    """Markdown: one line, mean and standard deviation over seeds."""
-    runs: list[dict[str, Any]] = json.loads(where(size).read_text())["runs"]
-    first = runs[0]
-    head = ["on", "molecules: training, test", "seeds", "seconds in all", "canonical", "rotated"]
-    keys = ("seconds_total", "test_mae_canonical", "test_mae_rotated")
-    line = [first["device"], f"{first['train_count']:,}, {first['test_count']:,}", str(len(runs))]
-    for key in keys:
-        line.append(mean_and_deviation([run[key] for run in runs], 4))
-    head[-2:] = [f"test MAE, {n}, {first['copies']} copies [{first['unit']}]" for n in head[-2:]]
-    return markdown(head, [line])
+    """Markdown: a line for every size that has been run, mean and standard deviation over seeds;
+    of `tiny` its own alone."""
+    shown = [size] if size == "tiny" else [s for s in SIZES if s != "tiny" and where(s).exists()]
+    found = [json.loads(where(name).read_text())["runs"] for name in shown]
+    first: dict[str, Any] = found[0][0]
+    about = f"{first['copies']} copies [{first['unit']}]"
+    head = ["on", "molecules: training, test", "seeds", "seconds in all"]
+    head += [f"test MAE, {kind}, {about}" for kind in ("canonical", "rotated")]
+    lines = []
+    for runs in found:
+        counts = f"{runs[0]['train_count']:,}, {runs[0]['test_count']:,}"
+        line = [runs[0]["device"], counts, str(len(runs))]
+        for key in ("seconds_total", "test_mae_canonical", "test_mae_rotated"):
+            line.append(mean_and_deviation([run[key] for run in runs], 4))
+        lines.append(line)
+    return markdown(head, lines)
 
 
 if __name__ == "__main__":

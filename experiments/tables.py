@@ -75,5 +75,9 @@ def run_command(
 
 
 def processor() -> str:
-    """This machine's, in words."""
-    return f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    """What this machine computes on, in words."""
+    import torch  # not to show a table
+
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, {platform.system()}"
+    gpu = torch.cuda.is_available()
+    return f"{machine}, {torch.cuda.get_device_name()}" if gpu else machine

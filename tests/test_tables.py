@@ -57,3 +57,10 @@ def test_the_tables_of_runs_are_those_of_their_results(tables, name):
 
 def test_the_scale_table_is_that_of_its_results(tables):
     assert tables.read_table("scale") == importlib.import_module("scale").table()
+
+
+def test_as_many_epochs_are_run_as_fit_into_the_time(tables):
+    fitting = importlib.import_module("speedrun").fitting
+    # Two epochs of 3 s, the first 5 s longer, and 12 s before and after: 17 s are taken once.
+    assert fitting(100, 23, [8, 11]) == int((97 - 17) / 3)
+    assert fitting(1, 23, [8, 11]) == 1
