@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel
+from molaug.averaging import AveragedModel, build_scaling
 from molaug.config import resolve
 from molaug.distributions import Distribution
 from molaug.groups import SE3, Aff3, Group
@@ -26,7 +26,7 @@ from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import MoleculeSet, load_qm9, orient
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.targets import find_target, mulliken_dipole, target_values
-from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.molecules.tasks import MoleculeExamples
 from molaug.recipe import Recipe
 from molaug.task import Task, absolute_error, absolute_loss
 from molaug.train import build_recipe

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from stopwatch import wait
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel
+from molaug.averaging import AveragedModel, build_scaling
 from molaug.config import QM9Config, resolve
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.evaluate import mean_error
@@ -27,7 +29,7 @@ from molaug.molecules.data import MoleculeSet
 from molaug.molecules.networks import build_network
 from molaug.molecules.pyg import build_pyg
 from molaug.molecules.targets import target_values
-from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
 from molaug.recipe import Recipe, stride
@@ -99,11 +101,55 @@ def choose_rows(molecules: MoleculeSet, count: int, atoms: int) -> Tensor:
     return torch.from_numpy(np.resize(rows, count))
 
 
-def count_flops(trainer: Trainer, rows: Tensor) -> float:
-    """Floating point operations per molecule of one training step (products only)."""
-    with FlopCounterMode(display=False) as counter:
+class Work(TorchDispatchMode):
+    """What the operations inside do: floating point operations (of products only) and bytes read
+    and written, of each; nothing for a view."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple[int, int]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        read, written = tensors(args) + tensors(kwargs), tensors(out)
+        places = {t.untyped_storage().data_ptr() for t in read}
+        is_view = not func._schema.is_mutable and all(
+            t.untyped_storage().data_ptr() in places for t in written
+        )
+        if not is_view:
+            count = flop_registry.get(func._overloadpacket, lambda *_, **__: 0)
+            flops = count(*args, **(kwargs or {}), out_val=out)
+            self.operations.append((flops, sum(t.nbytes for t in read + written)))
+        return out
+
+    @property
+    def flops(self) -> int:
+        return sum(flops for flops, _ in self.operations)
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.operations)
+
+    def least_seconds(self, flops_per_second: float, bytes_per_second: float) -> float:
+        """By the roofline: each operation is bound by one of the two (Williams, Waterman and
+        Patterson 2009)."""
+        return sum(
+            max(flops / flops_per_second, size / bytes_per_second)
+            for flops, size in self.operations
+        )
+
+
+def tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+
+
+def count_work(trainer: Trainer, rows: Tensor) -> Work:
+    """Of one training step."""
+    with Work() as work:
         trainer.step(rows)
-    return counter.get_total_flops() / len(rows)
+    return work
 
 
 class Racer:

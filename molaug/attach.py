@@ -13,14 +13,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .augmentation import Augmentation
-from .averaging import AveragedModel, Scaling
+from .averaging import AveragedModel, Scaling, build_scaling
 from .costs import MEASURED, measure_costs
 from .distributions import LearnedUniform
 from .groups import SE2, SE3
 from .images.action import ImageAction
 from .images.batch import ImageBatch
 from .molecules.action import MoleculeAction
-from .molecules.tasks import build_scaling
 from .objectives import Objective, ScaleFree
 from .task import Examples, Task, absolute_error, seed_of
 from .verdict import Verdict, judge

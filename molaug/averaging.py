@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -45,6 +46,20 @@ class Scaling(nn.Module):
         if not value.is_floating_point():
             return value
         return ((value - self.shift) / self.scale).float()
+
+
+def build_scaling(values: np.ndarray) -> Scaling:
+    """Mean and standard deviation of training values (graphs,); for vectors (graphs, 3) no shift,
+    which would break equivariance, and the root mean square of a component."""
+    if values.ndim == 1:
+        return scaling_of(float(values.mean()), float(values.std()))
+    return scaling_of(0.0, float(np.sqrt((values**2).mean())))
+
+
+def scaling_of(mean: float, deviation: float) -> Scaling:
+    """Values that are all the same, but for rounding, are left at their size."""
+    is_constant = deviation <= 1e-12 * abs(mean)
+    return Scaling(mean, 1.0 if is_constant else deviation)
 
 
 class AveragedModel(nn.Module):

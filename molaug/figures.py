@@ -160,7 +160,7 @@ def highest(series: Mapping[str, Series]) -> float:
 
 
 def error_figures(all_runs: Sequence[Run]) -> str:
-    """Error along the orbit of every generator that all runs know, one figure each."""
+    """Error along the orbit of every generator of the first run, one figure each."""
     runs = [run for run in all_runs if "orbits" in run.curves]
     if not runs:
         return "<p>Not measured.</p>"

@@ -88,15 +88,14 @@ def line_chart(
     lines: Mapping[str, Sequence[float]],
     *,
     y_max: float,
-    x_start: float = 0.0,
 ) -> str:
-    """An SVG document with one line per name over steps x_start, x_start + 1, ..."""
-    x_end = x_start + max(max(map(len, lines.values())) - 1, 1)
-    x = Axis(x_label, x_start, x_end, [(x_start, f"{x_start:g}"), (x_end, f"{x_end:g}")])
+    """An SVG document with one line per name over steps 0, 1, ..."""
+    steps = max(max(map(len, lines.values())) - 1, 1)
+    x = Axis(x_label, 0.0, steps, [(0.0, "0"), (steps, f"{steps:g}")])
     heights = [y_max * k / 4 for k in range(5)]
     y = Axis(y_label, 0.0, y_max, [(height, f"{height:.3g}") for height in heights])
     series = {
-        name: Series([(x_start + i, value) for i, value in enumerate(values)])
+        name: Series([(float(i), value) for i, value in enumerate(values)])
         for name, values in lines.items()
     }
     return curve_chart(title, x, y, series)

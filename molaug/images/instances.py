@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, layer_norm
-
-from molaug.distributions import LearnedUniform
 
 from .batch import ImageBatch
 
@@ -32,17 +27,3 @@ class Instances(nn.Module):
         pooled = adaptive_avg_pool2d(batch.images, POOLED).flatten(1)
         standard = layer_norm(pooled, pooled.shape[1:])
         return self.linear(standard) / standard.shape[1] ** 0.5
-
-
-@torch.no_grad()
-def widths_by_class(
-    law: LearnedUniform, batch: ImageBatch, target: Tensor, classes: Sequence[str]
-) -> dict[str, list[float]]:
-    """The geometric mean of the widths of the images of every class that occurs."""
-    found = {}
-    for i, name in enumerate(classes):
-        chosen = target == i
-        if chosen.any():
-            law.look(ImageBatch(batch.images[chosen], batch.valid[chosen]))
-            found[name] = law.widths.tolist()
-    return found

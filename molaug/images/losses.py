@@ -42,8 +42,13 @@ def average_log_probabilities(outputs: Float[Tensor, "copies graphs classes *pla
 
 
 def average_probabilities(outputs: Float[Tensor, "copies graphs classes *plane"]) -> Scores:
-    """log(mean(softmax(outputs)))."""
-    return mean_of_known(_log_softmax(outputs, 2).exp()).log()
+    """log(mean(softmax(outputs))), from logarithms, because a probability of e^-120 is zero."""
+    values = _log_softmax(outputs, 2)
+    known = ~values.isnan()
+    count = known.sum(0)
+    # Not -inf, whose gradient would be no number where nothing is known.
+    total = torch.where(known, values, torch.finfo(values.dtype).min).logsumexp(0)
+    return torch.where(count > 0, total - count.clamp_min(1).to(total).log(), torch.nan)
 
 
 def _log_softmax(values: Tensor, axis: int) -> Tensor:
@@ -60,7 +65,8 @@ REDUCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def class_loss(scores: Scores, target: Classes) -> Float[Tensor, ""]:
-    """Cross-entropy [nat] with smoothed labels, over all images or known pixels.
+    """Cross-entropy [nat] with smoothed labels: the mean over the known pixels of each image, zero
+    if it has none, and then over images, so that every share of a batch counts by its images.
 
     A reward in proportion to the loss compares widths by the percentage by which they raise it.
     Plain cross-entropy of training images falls to 1e-4 and means nothing by then, yet any width
@@ -70,7 +76,8 @@ def class_loss(scores: Scores, target: Classes) -> Float[Tensor, ""]:
     scores = torch.where(known[:, None], scores, 0.0)
     right = scores.gather(1, target.clamp_min(0)[:, None])[:, 0]
     smoothed = (1 - SMOOTHING) * right + SMOOTHING * scores.mean(1)
-    return -smoothed.sum() / known.sum().clamp_min(1)
+    total, count = (one[:, None].flatten(1).sum(1) for one in (smoothed, known))
+    return -(total / count.clamp_min(1)).mean()
 
 
 def is_known(scores: Scores, target: Classes) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .convert import UNREADABLE, damaged, read_pair
 from .data import VOID, ImageSet, build_set
 
 STREETS = (
@@ -16,7 +17,6 @@ STREETS = (
     *("sign", "fence", "car", "pedestrian", "bicyclist"),
 )
 PHOTOGRAPHS = ("china", "flower")
-_UNREADABLE = (OSError, EOFError, ValueError, KeyError, NotImplementedError)
 
 
 def read_faces(source: Path) -> ImageSet:
@@ -49,7 +49,7 @@ def read_faces(source: Path) -> ImageSet:
     except FileNotFoundError:
         raise
     except Exception as error:  # scipy and joblib have errors of their own
-        raise _damaged(path, error) from None
+        raise damaged(path, error) from None
     return build_set("faces", images, targets, ())
 
 
@@ -75,7 +75,7 @@ def read_camvid(source: Path, part: Part) -> ImageSet:
     their labels as PNG files of the same names; or an npz file with x_train, y_train, x_val, ...
 
     Raises FileNotFoundError if there is no such thing, and ValueError, naming the file, for one
-    that is damaged or whose labels have another size.
+    that is damaged, whose labels have another size or whose pixels are no bytes.
     """
     if source.is_file():
         pictures, labels = _read_camvid_npz(source, part)
@@ -87,11 +87,19 @@ def read_camvid(source: Path, part: Part) -> ImageSet:
 
 
 def _read_camvid_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays[f"x_{part}"], arrays[f"y_{part}"]
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
+    pictures, labels = read_pair(path, part)
+    is_picture = pictures.ndim == 4 and pictures.shape[3] == 3 and pictures.dtype == np.uint8
+    if not is_picture or not pictures.size:
+        raise ValueError(
+            f"{path}: x_{part} is {pictures.dtype} {pictures.shape}: give bytes, 0 to 255, of "
+            "shape (pictures, height, width, 3)"
+        )
+    wanted = f"give a class number, 0 to 11, for every pixel of x_{part}, {pictures.shape[:3]}"
+    if labels.shape != pictures.shape[:3] or labels.dtype.kind not in "ui":
+        raise ValueError(f"{path}: y_{part} is {labels.dtype} {labels.shape}: {wanted}")
+    if labels.min() < VOID:
+        raise ValueError(f"{path}: y_{part} has class {labels.min()}: {wanted}")
+    return pictures, labels
 
 
 def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
@@ -135,8 +143,8 @@ def read_picture(path: Path) -> Any:
     try:
         picture = image.open(path)
         picture.load()
-    except _UNREADABLE as error:
-        raise _damaged(path, error) from None
+    except UNREADABLE as error:
+        raise damaged(path, error) from None
     return picture
 
 
@@ -146,8 +154,3 @@ def _need(module: str, package: str) -> Any:
         return import_module(module)
     except ImportError:
         raise FileNotFoundError(f"{package} is not installed: pip install {package}") from None
-
-
-def _damaged(path: Path, error: BaseException) -> ValueError:
-    reason = str(error).partition("\n")[0]
-    return ValueError(f"{path}: damaged or another kind of file ({reason}): download it again")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from molaug.augmentation import Action, Augmentation
-from molaug.averaging import AveragedModel, Scaling, mean_of_outputs
+from molaug.averaging import AveragedModel, Scaling, build_scaling, mean_of_outputs
 from molaug.checkpoint import load_weights, read_run
 from molaug.distributions import Distribution, Identity, LearnedUniform, Uniform
 from molaug.groups import GROUPS, Group
@@ -20,7 +20,7 @@ from molaug.task import Task, absolute_error, absolute_loss
 from .action import ImageAction
 from .colour import Colour, ColourAction, Light
 from .examples import ImageExamples
-from .instances import Instances, widths_by_class
+from .instances import Instances
 from .losses import REDUCTIONS, class_error, class_loss, mean_iou, probabilities
 from .networks import build_network
 from .pictures import draw_law, draw_maps, measure_plateau
@@ -36,7 +36,8 @@ COLOURS: dict[str, type[Group]] = {"light": Light, "colour": Colour}
 def open_data(config: ImageConfig) -> Pictures:
     """The pictures of the task.
 
-    Raises ValueError for `--symmetry fixed_true` where nobody knows the truth."""
+    Raises ValueError for `--symmetry fixed_true` where nobody knows the truth, and for more layers
+    than pictures of this size can be halved for."""
     pictures = OPENERS[config.task](config)
     wanted = {*(config.generators or build_group(config.group, "scalar")[0].names)}
     if "fixed_true" in config.symmetry and not wanted & {*pictures.true_widths}:
@@ -44,7 +45,19 @@ def open_data(config: ImageConfig) -> Pictures:
             f"--symmetry fixed_true: nobody knows how far {config.task} is symmetric under "
             f"{' '.join(sorted(wanted))}; take fixed"
         )
+    if "c8" in config.network:
+        _check_halvings(config.layers or 1, *pictures.train.images.shape[2:])
     return pictures
+
+
+def _check_halvings(layers: int, height: int, width: int) -> None:
+    """The other networks go on with a single pixel; c8 would have none left."""
+    most = min(height, width).bit_length()
+    if layers > most:
+        raise ValueError(
+            f"--layers {layers}: c8 halves pictures at every layer but the first, and those of "
+            f"{height} x {width} pixels allow at most {most}"
+        )
 
 
 def build_group(name: str, output: str) -> tuple[Group, Action]:
@@ -109,7 +122,7 @@ def build_task(
     reduction: Callable[[Tensor], Tensor] = mean_of_outputs
     scaling = Scaling()
     if config.kind == "angle":
-        scaling = Scaling(float(train.targets.mean()), float(train.targets.std()))
+        scaling = build_scaling(train.targets)
         network = nn.Sequential(network, nn.Flatten(0))
     else:
         reduction = REDUCTIONS[config.mean_of]
@@ -167,10 +180,6 @@ def illustrate(model: AveragedModel, task: Task) -> dict[str, Any]:
             found["maps"] = draw_maps(model, ImageAction("map"), examples, copies=8)
         else:
             found["plateau"] = measure_plateau(model, examples)
-    if isinstance(law, LearnedUniform) and law.instances is not None:
-        batch, target = examples.gather(torch.arange(len(examples)))
-        classes = task.about["classes"]
-        found["widths_by_class"] = widths_by_class(law, batch, target, classes)
     return found
 
 

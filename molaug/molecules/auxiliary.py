@@ -17,7 +17,10 @@ class AuxiliaryNetwork(nn.Module):
 
     In training the head predicts the partial charges q_i in `MoleculeBatch.partial`, with
 
-        loss = task's + weight * mean |q_i / 0.2 e - head(h_i)|.
+        loss = task's + weight * mean_m mean_{i in m} |q_i / 0.2 e - head(h_i)|,
+
+    the mean over the atoms i of each molecule m and then over molecules, so that every share of a
+    batch counts by its molecules.
     """
 
     def __init__(self, network: GraphNetwork, weight: float) -> None:
@@ -32,7 +35,8 @@ class AuxiliaryNetwork(nn.Module):
             assert batch.partial is not None, "the examples come with partial charges"
             found = self.head(encoded).squeeze(-1).to(batch.positions.dtype)
             missed = (batch.partial / CHARGE - found).abs() * batch.mask
-            self._loss = self.weight * missed.sum() / batch.mask.sum()
+            each = missed.sum(1) / batch.mask.sum(1).clamp_min(1)
+            self._loss = self.weight * each.mean()
         return self.network.read(batch, encoded)
 
     def pop_auxiliary_loss(self) -> Float[Tensor, ""]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from filelock import FileLock
 
+from molaug.files import remove_partial
 from molaug.molecules.cache import read_cache, write_cache
 from molaug.molecules.convert import (
     check,
@@ -177,6 +178,7 @@ def load_qm9(
         # Another process may have converted while this one waited for the lock.
         with suppress(FileNotFoundError, ValueError):
             return MoleculeSet(**read_cache(cache, expected))
+        remove_partial(cache.parent)  # of a conversion that was killed
         _say(f"converting QM9 from {source}, once")
         write_cache(cache, read_source(source, expected))
         return MoleculeSet(**read_cache(cache, expected))

@@ -28,7 +28,8 @@ def gaussians(
 
 
 class GaussianBasis(nn.Module):
-    """exp(-(r - mu_k)^2 / (2 s^2)) with mu_k from 0.6 to `reach` [Angstrom], s their spacing."""
+    """exp(-(r - mu_k)^2 / (2 s^2)) with mu_k from 0.6 to `reach` [Angstrom] and
+    s = (reach - 0.6) / count, a little less than their spacing."""
 
     def __init__(self, count: int, reach: float = 6.0) -> None:
         super().__init__()

@@ -37,7 +37,8 @@ def read_molecules(
     all others by ASE (xyz, extxyz, pdb, ...). For SMILES, RDKit adds hydrogen and finds a geometry
     (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of QM9.
 
-    refused: where to say of which molecules nothing can be said, which are then left out.
+    refused: where to say of which molecules nothing can be said, and which files cannot be read;
+    they are then left out.
 
     Raises FileNotFoundError for a missing file, ValueError for what is no geometry of molecules of
     H, C, N, O and F, with its place, unless there is `refused`.
@@ -56,8 +57,7 @@ def read_molecules(
     if not found:
         where = files[0] if files else "all SMILES" if smiles else "no file and no SMILES"
         raise ValueError(
-            f"{where}: none of {len(refused)} molecules can be predicted, the first because of "
-            f"{refused[0]}"
+            f"{where}: none of {len(refused)} can be predicted, the first because of {refused[0]}"
             if refused
             else f"{where}: no molecules there"
         )
@@ -69,11 +69,25 @@ def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Lab
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file")
     for path in files:
-        reader = READERS.get(path.suffix.lower(), _read_ase)
-        for i, (name, make) in enumerate(reader(path), 1):
+        for i, (name, make) in enumerate(_entries(path), 1):
             yield Label(f"{path} {i}", name), make
     for text in smiles:
         yield Label(text), partial(_embed, text, text)
+
+
+def _entries(path: Path) -> Iterator[tuple[str, Maker]]:
+    """What is in a file. Where it cannot be read there is an entry that says so when it is made, so
+    that it can be left out as a molecule can."""
+    try:
+        yield from READERS.get(path.suffix.lower(), _read_ase)(path)
+    except (ValueError, OSError) as error:
+        yield "", partial(_refuse, path, error)
+
+
+def _refuse(path: Path, error: Exception) -> Atoms:
+    if isinstance(error, OSError):
+        raise ValueError(f"{path}: cannot be read ({error})") from error
+    raise error
 
 
 def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molaug.averaging import Scaling
+from molaug.averaging import Scaling, scaling_of
 
 from .batch import MoleculeBatch
 from .cache import read_cache, read_signature, write_cache
@@ -197,7 +197,7 @@ class ShardedExamples:
         return "molecules " + ", ".join(f"{shard_name(s)}[{place}]" for s, place in pairs)
 
     def build_scaling(self) -> Scaling:
-        """What `build_scaling` in molaug.molecules.tasks makes of all targets: mean and standard
+        """What `build_scaling` in molaug.averaging makes of all targets: mean and standard
         deviation, or for vectors no shift and the root mean square of a component.
 
         Reads the targets of one shard after another, without its other arrays.
@@ -213,4 +213,4 @@ class ShardedExamples:
             step, total = other - mean, count + values.size
             squares += float(((values - other) ** 2).sum()) + step**2 * count * values.size / total
             count, mean = total, mean + step * values.size / total
-        return Scaling(mean, float(np.sqrt(squares / count)) or 1.0)
+        return scaling_of(mean, float(np.sqrt(squares / count)))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass
 from types import MappingProxyType
 
 import numpy as np
 
+from molaug.options import suggest
 from molaug.split import Split
 
 QM9_COUNT = 130_831  # QM9 without the 3,054 uncharacterised molecules
@@ -21,7 +21,6 @@ class NamedSplit:
     train: int
     validation: int
     permutation: Callable[[int], np.ndarray]  # number of molecules -> their order
-    used_by: str
 
 
 def _legacy(seed: int) -> Callable[[int], np.ndarray]:
@@ -35,9 +34,9 @@ def _generator(seed: int) -> Callable[[int], np.ndarray]:
 
 NAMED_SPLITS: Mapping[str, NamedSplit] = MappingProxyType(
     {
-        "dimenet": NamedSplit(110_000, 10_000, _legacy(42), "DimeNet, PONITA"),
-        "equiformer": NamedSplit(110_000, 10_000, _generator(1), "Equiformer, TorchMD-NET"),
-        "cormorant": NamedSplit(100_000, 17_748, _legacy(0), "Cormorant, EGNN, LieConv"),
+        "dimenet": NamedSplit(110_000, 10_000, _legacy(42)),  # and PONITA
+        "equiformer": NamedSplit(110_000, 10_000, _generator(1)),  # and TorchMD-NET
+        "cormorant": NamedSplit(100_000, 17_748, _legacy(0)),  # and EGNN, LieConv
     }
 )
 SPLITS = (*NAMED_SPLITS, "random")
@@ -75,11 +74,8 @@ def split(
 
 def check_split_name(name: str) -> None:
     """Raise a ValueError that suggests the closest name if there is no such split."""
-    if name in SPLITS:
-        return
-    close = difflib.get_close_matches(name.lower(), SPLITS, n=1, cutoff=0.4)
-    hint = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(SPLITS)}"
-    raise ValueError(f"unknown split '{name}': {hint}")
+    if name not in SPLITS:
+        raise ValueError(f"unknown split '{name}': {suggest(name, SPLITS)}")
 
 
 def _draw(count: int, name: str, seed: int) -> tuple[np.ndarray, int, int]:

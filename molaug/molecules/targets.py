@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from molaug.options import suggest
 
 if TYPE_CHECKING:
     from molaug.molecules.action import Output
@@ -99,12 +100,9 @@ TARGETS: Mapping[str, Target] = MappingProxyType({target.name: target for target
 
 def find_target(name: str) -> Target:
     """The target of that name; a ValueError that suggests the closest name if there is none."""
-    if name in TARGETS:
-        return TARGETS[name]
-    lowered = {known.lower(): known for known in TARGETS}
-    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.4)
-    hint = f"did you mean '{lowered[close[0]]}'?" if close else f"choose from {', '.join(TARGETS)}"
-    raise ValueError(f"unknown target '{name}': {hint}")
+    if name not in TARGETS:
+        raise ValueError(f"unknown target '{name}': {suggest(name, [*TARGETS])}")
+    return TARGETS[name]
 
 
 def target_values(molecules: MoleculeSet, name: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel, Scaling
+from molaug.averaging import AveragedModel, Scaling, build_scaling
 from molaug.checkpoint import load_weights, read_run
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import GROUPS, Group
@@ -125,17 +125,6 @@ def learned_values(
     if references is None:
         return values
     return qm9.subtract_references(values, molecules, references)
-
-
-def build_scaling(values: np.ndarray) -> Scaling:
-    """Mean and standard deviation of training values (graphs,); for vectors (graphs, 3) no shift,
-    which would break equivariance, and the root mean square of a component. Values that are all the
-    same are left at their size."""
-    if values.ndim == 1:
-        mean, deviation = float(values.mean()), float(values.std())
-        is_constant = deviation <= 1e-12 * abs(mean)  # but for rounding
-        return Scaling(mean, 1.0 if is_constant else deviation)
-    return Scaling(0.0, float(np.sqrt((values**2).mean())) or 1.0)
 
 
 def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:

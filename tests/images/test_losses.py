@@ -65,6 +65,15 @@ def test_the_loss_of_mean_log_probabilities_is_the_mean_loss_of_the_copies():
     assert whole > class_loss(REDUCTIONS["probabilities"](some), target)
 
 
+def test_a_class_that_no_copy_finds_likely_keeps_its_probability():
+    sure = torch.tensor([[[120.0, 0.0]]] * 2, requires_grad=True)
+    found = REDUCTIONS["probabilities"](sure)
+    assert found.tolist() == [[0.0, -120.0]]
+    class_loss(found, torch.tensor([1])).backward()
+    assert sure.grad.isfinite().all()
+    assert sure.grad[:, :, 1].max() < 0  # and it can be learned
+
+
 @pytest.mark.parametrize("name", REDUCTIONS)
 def test_pixels_from_outside_are_left_out_of_averages_and_gradients(name):
     some = outputs(2, 3, 2)
@@ -93,6 +102,18 @@ def test_unknown_pixels_count_neither_as_right_nor_as_wrong():
     other = sure.clone()
     other[0, :, 1, 0] = torch.tensor([-9.0, -9.0, 0.0])  # void, whatever is said there
     assert class_loss(other, target) == class_loss(sure, target)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_halves():
+    """However many pixels are known of each image, of one of them none."""
+    scores = torch.randn(6, 4, 3, 5).log_softmax(1)
+    scores[1, :, 0, :2] = torch.nan
+    target = torch.randint(4, (6, 3, 5))
+    target[2, 1:] = VOID
+    target[4] = VOID
+    halves = [class_loss(scores[rows], target[rows]) for rows in (slice(3), slice(3, 6))]
+    assert float(class_loss(scores, target)) == pytest.approx(float(sum(halves)) / 2, rel=1e-5)
+    assert class_loss(scores[4:5], target[4:5]) == 0
 
 
 def test_intersection_over_union_by_hand():

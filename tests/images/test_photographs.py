@@ -91,6 +91,42 @@ def test_streets_that_are_missing_or_damaged(tmp_path):
         read_camvid(tmp_path, "test")
 
 
+PIXELS = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+KINDS = np.arange(2 * 4 * 6, dtype=np.uint8).reshape(2, 4, 6) % 12
+
+
+@pytest.mark.parametrize(
+    ("pictures", "labels", "why"),
+    [
+        (PIXELS / 255, KINDS, r"x_test is float64 \(2, 4, 6, 3\): give bytes, 0 to 255"),
+        (PIXELS[..., 0], KINDS, r"x_test is uint8 \(2, 4, 6\): give bytes"),
+        (np.moveaxis(PIXELS, 3, 1), KINDS, r"x_test is uint8 \(2, 3, 4, 6\): give bytes"),
+        (PIXELS[:0], KINDS[:0], r"x_test is uint8 \(0, 4, 6, 3\): give bytes"),
+        (PIXELS, KINDS[:, :3], r"y_test is uint8 \(2, 3, 6\): give a class number, 0 to 11"),
+        (PIXELS, KINDS[:1], r"y_test is uint8 \(1, 4, 6\): give a class number"),
+        (PIXELS, KINDS / 11, r"y_test is float64 \(2, 4, 6\): give a class number"),
+        (PIXELS, KINDS - np.int64(2), r"y_test has class -2: give a class number"),
+    ],
+)
+def test_streets_of_another_kind_are_refused(tmp_path, pictures, labels, why):
+    path = tmp_path / "streets.npz"
+    np.savez(path, x_test=pictures, y_test=labels)
+    with pytest.raises(ValueError, match=rf"streets\.npz: {why}") as caught:
+        read_camvid(path, "test")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"no archive", b"PK\3\4 and so on", b"\x93NUMPY"])
+def test_streets_in_a_damaged_archive_get_one_line(tmp_path, content):
+    path = tmp_path / "streets.npz"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"streets\.npz: damaged or another kind of file"):
+        read_camvid(path, "test")
+    np.savez(path, x_test=PIXELS)
+    with pytest.raises(ValueError, match=r"streets\.npz: damaged .*y_test"):
+        read_camvid(path, "test")
+
+
 def test_the_photographs_of_scikit_learn():
     pytest.importorskip("sklearn")
     pytest.importorskip("PIL")

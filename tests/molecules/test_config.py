@@ -37,6 +37,8 @@ def _optional(values: st.SearchStrategy) -> st.SearchStrategy:
 
 def _is_possible(settings: dict) -> bool:
     scalar = target_kind(settings["target"]) == "scalar"
+    if settings["generators"] and "augerino_compat" in settings["symmetry"]:
+        return False
     return scalar or not {*settings["network"]} & {*SCALAR_ONLY}
 
 
@@ -152,6 +154,10 @@ def test_settings_of_a_wrong_type_or_name_are_refused(values, why):
         (
             {"directions": "learned", "symmetry": ("fixed", "none")},
             "--directions learned: takes --symmetry learned",
+        ),
+        (
+            {"symmetry": ("learned", "augerino_compat"), "generators": ("rx", "tz")},
+            "--generators rx tz: augerino_compat learns the widths of all of the group",
         ),
         (
             {"network": ("e3nn",), "partial_charges": 0.1},
