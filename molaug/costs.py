@@ -21,8 +21,9 @@ MEASURED, ROUGHLY = 384, 96  # training examples from which costs are measured, 
 GROWTH, NEAR = 1.25, 1 / 16
 CERTAIN, GROUPS = 3.0, 16  # standard errors, from so many groups of examples
 FLAT, SMOOTH = 0.5, 0.9  # ratios of bends: up to a symmetry that ends, from a smooth cost
-FREE = 0.05  # a cost that is next to nothing; of such generators, the share of a range
-OPENED, REACHED = 0.9, 0.99  # from which one need not ask again, and that need not grow further
+FREE = 0.05  # a generator that costs less is free
+OPENED = 0.9  # share of its range from which a free generator is not measured again
+REACHED = 0.99  # and from which its width need not grow
 PARTIAL = 0.08  # the cost of a symmetry that ends somewhere, while the width has not come there
 
 Loss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of predictions and targets
@@ -83,7 +84,7 @@ class _Examples:
                 )
             value, slope = _value_and_slope(partial(self.rate, target=target), still)
             unmoved += weight * value
-            mean += weight * self.rate(_best_constant(known, still), target)
+            mean += weight * self.rate(best_constant(known, still), target)
             every = max(1, min(GROUPS // len(batches), len(batch)))
             cuts = [slice(i, None, every) for i in range(every)]
             groups = [(cut, self.rate(still[cut], target[cut])) for cut in cuts]
@@ -175,7 +176,7 @@ def measure_costs(
     return law.costs
 
 
-def _best_constant(targets: Tensor, output: Tensor) -> Tensor:
+def best_constant(targets: Tensor, output: Tensor) -> Tensor:
     """What a network would say that looks at nothing, in the shape of `output`: the mean of
     scalars, near zero where they are standardised; zero of vectors and tensors, which have no other
     mean; of classes, along the second axis, the logarithms of their frequencies."""

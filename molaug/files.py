@@ -12,11 +12,12 @@ from typing import Any, BinaryIO
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that appears under its name only when it is complete and on the disk."""
+    """A file to write that appears under its name only when it is complete and on the disk; of
+    several writers at a time the last one's is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f"{path.name}.{os.urandom(4).hex()}.partial")
     try:
-        with open(partial, "wb") as file:
+        with open(partial, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -29,6 +30,12 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # the new name itself
     os.close(folder)
+
+
+def remove_partial(folder: Path) -> None:
+    """Delete what killed writers have left in a folder; nobody may be writing there meanwhile."""
+    for partial in folder.glob(f"*.{'[0-9a-f]' * 8}.partial"):
+        partial.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

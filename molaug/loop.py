@@ -1,4 +1,5 @@
-"""The training loop: steps, two parameter groups, history, checkpoints and exact resume.
+"""The training loop: steps, three parameter groups (Muon's, the rest, widths), history, checkpoints
+and exact resume.
 
 All randomness is reseeded from (seed, epoch, step) before every step, and a process takes from it
 what belongs to its share of the batch: a run continued from any checkpoint takes exactly the steps
@@ -25,7 +26,7 @@ from .checkpoint import load_state, save_state
 from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
 from .engine import Capturing, Gradients
-from .evaluate import mean_error
+from .evaluate import look_at_all, mean_error
 from .history import write_history
 from .objectives import Objective
 from .processes import noted_signals
@@ -69,6 +70,30 @@ def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: flo
     torch._foreach_lerp_(ours, theirs, weight)
 
 
+Places = list[tuple[nn.Module, nn.Module, str]]  # where two models have a buffer, and its name
+
+
+def buffer_places(averaged: nn.Module, model: nn.Module) -> Places:
+    """Of the buffers that are saved with the model: others are constants, not worth the time."""
+    saved = model.state_dict().keys()
+    both = zip(averaged.named_modules(), model.modules(), strict=True)
+    return [
+        (ours, theirs, name)
+        for (path, ours), theirs in both
+        for name, _ in ours.named_buffers(recurse=False)
+        if f"{path}.{name}".removeprefix(".") in saved
+    ]
+
+
+@torch.no_grad()
+def copy_buffers(places: Places) -> None:
+    """As they are: the statistics of BatchNorm are running averages already. Looked up every time,
+    because a network may put another tensor in the place of a buffer."""
+    if places:
+        ours, theirs = ([getattr(place[i], place[2]) for place in places] for i in (0, 1))
+        torch._foreach_copy_(ours, theirs)
+
+
 class TrainingLoss(nn.Module):
     """The loss of a batch, and what the network asks for beside it, in one forward pass: what
     several processes must see to know which parameters took part.
@@ -93,6 +118,12 @@ class TrainingLoss(nn.Module):
         return self.loss(output, self.model.scaling.to_standard(target)), auxiliary
 
 
+def describe_objective(objective: Objective) -> str:
+    """The same in every process, unlike the address in the repr of an ordinary class."""
+    is_ordinary = type(objective).__repr__ is object.__repr__
+    return type(objective).__qualname__ if is_ordinary else repr(objective)
+
+
 class Trainer:
     """Trains `task.model`; its running average is `averaged`, which is what is evaluated.
 
@@ -113,6 +144,8 @@ class Trainer:
         self.task, self.objective, self.recipe, self.folder = task, objective, recipe, folder
         self.fabric = fabric
         self.averaged = copy.deepcopy(task.model).eval()
+        task.model.train()  # a law in evaluation mode makes no probes
+        self.buffers = buffer_places(self.averaged.network, task.model.network)
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
@@ -171,6 +204,7 @@ class Trainer:
             report(self.progress, self.total)
             if number := self._signalled():
                 self._check()
+                self._check_weights()
                 self.save()
                 raise Interrupted(128 + number)
 
@@ -191,6 +225,7 @@ class Trainer:
             optimizer.step()
             optimizer.zero_grad()
         average_weights(self.averaged, self.task.model, step, recipe.averaging)
+        copy_buffers(self.buffers)
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
     def _gradients_of(self, rows: Tensor, moving: bool) -> Tensor:
@@ -292,16 +327,31 @@ class Trainer:
             if not math.isfinite(loss):
                 step = self.progress.step - len(losses) + i
                 names = self.task.train.describe(self.unchecked[i][0])
-                raise NotFinite(
-                    f"the loss is {loss} at step {step} of {self.total}, on {names}; "
-                    f"{self.state_file} holds the last good state: lower --rate, or look at these"
-                )
+                what = f"the loss is {loss} at step {step} of {self.total}, on {names}"
+                raise self._not_finite(what, "these")
         self.progress.loss_sum += sum(losses)
         self.unchecked.clear()
 
+    def _check_weights(self) -> None:
+        """Before a state is saved: a finite loss may have had a gradient that is not a number."""
+        if torch.stack([p.isnan().any() for p in self.task.model.parameters()]).any():
+            what = f"weights are nan after step {self.progress.step} of {self.total}"
+            raise self._not_finite(what, "the data")
+
+    def _not_finite(self, what: str, suspects: str) -> NotFinite:
+        return NotFinite(
+            f"{what}; {self.state_file} holds the last good state: lower --rate, or look at "
+            f"{suspects}"
+        )
+
     def _end_epoch(self, epoch: int) -> None:
         task, progress = self.task, self.progress
+        self._check_weights()  # nan that they predict of pictures passes for pixels from outside
         error = mean_error(self.averaged, task, task.validation, seed=self.recipe.seed)
+        if not math.isfinite(error):
+            what = f"the validation error is {error} after step {progress.step} of {self.total}"
+            raise self._not_finite(what, "the validation examples")
+        look_at_all(self.averaged, task.validation)
         widths = self.averaged.augmentation.distribution.widths.detach().tolist()
         names = self.averaged.augmentation.distribution.group.names
         row = {
@@ -347,6 +397,7 @@ class Trainer:
         return {
             **{"examples": len(task.train), "scaling": standard, "parameters": shapes},
             "recipe": {**vars(self.recipe)},
+            "objective": describe_objective(self.objective),
         }
 
     def restore(self, state: dict[str, Any]) -> None:

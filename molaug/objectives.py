@@ -7,6 +7,7 @@ reward it. Each objective returns the scalar to differentiate.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, final
 
@@ -91,10 +92,8 @@ class SquaredReward(Objective):
 
 def build_objective(name: str, reward: float | None = None) -> Objective:
     """`scale_free`, `norm` or `squared`; `reward` is lambda."""
-    if name == "scale_free":
-        return ScaleFree() if reward is None else ScaleFree(reward)
-    if name == "norm":
-        return NormReward() if reward is None else NormReward(reward)
-    if name == "squared":
-        return SquaredReward() if reward is None else SquaredReward(reward)
-    raise ValueError(f"objective {name!r}: choose scale_free, norm or squared")
+    kinds: dict[str, Callable[..., Objective]]
+    kinds = {"scale_free": ScaleFree, "norm": NormReward, "squared": SquaredReward}
+    if name not in kinds:
+        raise ValueError(f"objective {name!r}: choose scale_free, norm or squared")
+    return kinds[name]() if reward is None else kinds[name](reward)

@@ -45,7 +45,8 @@ class Recipe:
 
 
 def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:
-    """Widths; matrices of the hidden layers, for Muon; all other parameters."""
+    """Widths; weights of linear layers with at least ten rows and columns, for Muon (a head of ten
+    classes is one); convolutions are among the rest."""
     widths: list[Tensor] = list(model.augmentation.distribution.parameters())
     matrices: list[Tensor] = [
         module.weight

@@ -35,10 +35,10 @@ Sizes = Mapping[str, Any]
 class RunConfig(Config):
     """Base of the configurations of `molaug.train`; a subclass names a task.
 
-    domain: the package whose `tasks` module makes the task. presets: what the fields left at None
-    become, by preset, and usual: what they become where a preset does not say; a size that is not
-    there is all that there is. subject: fields whose values
-    come first in the name of a run. decisive: fields on which the sizes of the data depend.
+    domain: the package whose `tasks` module makes the task. presets: values, by preset, of fields
+    left open. usual: values where the preset has none. A size in neither means all the data.
+    subject: fields whose values come first in the name of a run. decisive: fields on which the
+    sizes of the data depend.
     """
 
     task: ClassVar[str]
@@ -148,6 +148,11 @@ class RunConfig(Config):
     def _check_together(self) -> None:
         for name in self.generators:
             check_choice(f"--generators in {self.group}:", name, generators_of(self.group))
+        if self.generators and "augerino_compat" in self.symmetry:
+            raise ValueError(
+                f"--generators {' '.join(self.generators)}: augerino_compat learns the widths of "
+                "all of the group; leave one of them out"
+            )
         if self.devices > 1 and (self.jobs or 1) > 1:
             raise ValueError(f"--jobs {self.jobs}: each takes one process, not --devices")
         self._check_data()

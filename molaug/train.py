@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -43,16 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = prepare_run(config, out)
         data = tasks_of(config).open_data(config)
         folder = config.run_dir or Path("runs") / config.run_name
-        claim_folder(folder, config)
-        rows = train_all(data, config, folder, out)
-        if not is_first():
-            return 0
-        over_seeds = verdicts_over_seeds(rows)
-        write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
-        out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
-        for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
-            print_plain(out, text)
-        page = write_report(folder, config, rows, arguments)
+        with claim_folder(folder, config):
+            rows = train_all(data, config, folder, out)
+            if not is_first():
+                return 0
+            over_seeds = verdicts_over_seeds(rows)
+            write_json(folder / "comparison.json", {"rows": rows, "verdicts": over_seeds})
+            out.print(comparison_table(rows, tasks_of(config).describe(config, rows)))
+            for text in (*notes(rows), show_widths(rows), show_verdicts(rows)):
+                print_plain(out, text)
+            page = write_report(folder, config, rows, arguments)
     except (ValueError, OSError, NotFinite, NotCaptured) as error:
         print(f"molaug: {error}", file=sys.stderr)
         return 1
@@ -81,7 +82,8 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
     gpu = bool(gpus)
     if config.device == "gpu" and not gpu:
         raise ValueError("--device gpu: torch finds no CUDA GPU here; leave it out, or choose cpu")
-    if gpu and config.devices > gpus:
+    # torchrun has started the processes already, on several machines perhaps.
+    if gpu and config.devices > gpus and "WORLD_SIZE" not in os.environ:
         raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
     if gpu and (config.jobs or 1) > 1:
         raise ValueError(f"--jobs {config.jobs}: is for CPUs; add --device cpu, or leave it out")
@@ -168,18 +170,42 @@ def is_finished(folder: Path, symmetry: str, network: str, seed: int) -> bool:
     return all((run / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
 
 
-def claim_folder(folder: Path, config: RunConfig) -> None:
-    """Write the configuration, or make sure the folder's run has the same.
+@contextmanager
+def claim_folder(folder: Path, config: RunConfig) -> Iterator[None]:
+    """The folder for this command alone while open; the first of its processes holds it for all.
 
-    Raises ValueError, naming the settings that differ, if another run lives there.
+    Writes the configuration, or makes sure the folder's run has the same. Raises ValueError, naming
+    the settings that differ, if another run lives there, and if another command is using it.
     """
-    from .files import read_json, write_json
-
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
+    with lock_folder(folder) if is_first() else nullcontext():
+        share_configuration(folder, config)
+        yield
+
+
+def lock_folder(folder: Path) -> AbstractContextManager[Any]:
+    """Held until its block ends, or the process. Raises ValueError if another command holds it."""
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        return FileLock(folder / "lock").acquire(timeout=0)
+    except Timeout:
+        raise ValueError(
+            f"{folder} is in use by another command: wait for it, or choose another --run-dir"
+        ) from None
+
+
+def share_configuration(folder: Path, config: RunConfig) -> None:
+    """Write it, or raise ValueError for that of another run."""
+    from .files import read_json, remove_partial, write_json
+
     path, ours = folder / "config.json", config.to_dict()
     if path.exists():
         theirs = read_json(path)
+        if not isinstance(theirs, dict):
+            raise ValueError(f"{path}: damaged (no settings); delete it to have it made again")
         fixed = set(ours) - FREE_TO_CHANGE - config.places()
         differing = sorted(key for key in fixed if ours[key] != theirs.get(key))
         if differing:
@@ -188,13 +214,15 @@ def claim_folder(folder: Path, config: RunConfig) -> None:
                 "choose another --run-dir, or delete that folder"
             )
     if is_first():
+        for place in (folder, *(run_folder(folder, *run) for run in runs(config))):
+            remove_partial(place)
         write_json(path, ours)
 
 
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
 FREE_TO_CHANGE = {
     *("symmetry", "network", "seeds", "preset"),
-    *("devices", "engine", "jobs", "threads"),
+    *("device", "devices", "engine", "jobs", "threads"),
 }
 
 
@@ -210,7 +238,7 @@ def train_one(
 ) -> dict[str, Any]:
     """One cell of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import WEIGHTS, read_configuration, save_weights
-    from .evaluate import mean_rotation, measure, measure_curves, turn_at_random
+    from .evaluate import look_at_all, mean_rotation, measure, measure_curves, turn_at_random
     from .files import write_json
     from .history import write_history
     from .loop import Interrupted, Trainer
@@ -253,13 +281,16 @@ def train_one(
     save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
     curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
     write_json(run / CURVES, {**curves, **tasks_of(config).illustrate(model, task)})
+    measured = measure(model, task, copies=config.test_copies, seed=seed)
+    tests = next(iter(task.tests.values()))
+    look_at_all(model, tests)
     row = {
         **identity,
         "metric": task.metric,
         "examples": task.examples,
         **({"scores": [*task.scores]} if task.scores else {}),
         **({"output_unit": task.output_unit} if task.output_unit else {}),
-        **measure(model, task, copies=config.test_copies, seed=seed),
+        **measured,
         "widths": describe_widths(model.augmentation.distribution, initial),
         "mean_rotation": mean_rotation(model.augmentation.distribution),
         "parameters": sum(p.numel() for p in model.network.parameters()),
@@ -268,7 +299,7 @@ def train_one(
         "device": str(fabric.device),
     }
     if len(model.augmentation.distribution.learned):
-        found = judge(model, task, next(iter(task.tests.values())))
+        found = judge(model, task, tests)
         row["verdicts"] = {name: verdict.to_dict() for name, verdict in found.items()}
     if symmetry == "none" and "invariance_error" in row:
         turned = turn_at_random(model)

@@ -3,7 +3,7 @@
 Two kinds of evidence: how far the width opened, and what held-out examples say: the share of what
 the network has learned that is lost when they are moved by one value along one generator,
 
-    lost(v) = (error at v - error at 0) / (error of predicting the mean - error at 0).
+    lost(v) = (error at v - error at 0) / (error of the best constant - error at 0).
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from .augmentation import Action
 from .averaging import AveragedModel
+from .costs import best_constant
 from .distributions import Distribution
 from .evaluate import EVALUATION, orbit_elements
 from .task import Examples, Task
@@ -117,8 +118,9 @@ def walk_orbit(
         return task.error(model.scaling.to_physical(back), target)
 
     still = errors(0.0)
-    constant = task.error(_constant(model, model.network(batch), target), target)
-    learned = float((constant - still).mean())
+    constant = best_constant(model.scaling.to_standard(target), model.network(batch))
+    unlearned = task.error(model.scaling.to_physical(constant), target)
+    learned = float((unlearned - still).mean())
 
     def lost(share: float) -> tuple[float, bool]:
         """Either way by itself, because one may gain what the other loses; the worse one."""
@@ -130,19 +132,10 @@ def walk_orbit(
             found.append((value, value > TOLERANCE and value > CERTAIN * noise))
         return max(value for value, _ in found), any(is_lost for _, is_lost in found)
 
-    noise = float((constant - still).std()) / len(batch) ** 0.5
-    better = learned > max(2 * noise, TOLERANCE * float(constant.mean()))
+    noise = float((unlearned - still).std()) / len(batch) ** 0.5
+    better = learned > max(2 * noise, TOLERANCE * float(unlearned.mean()))
     whole = lost(1.0)[0] if better else math.nan
     return Orbit(find_edge(lambda share: lost(share)[1]), whole, better)
-
-
-def _constant(model: AveragedModel, output: Tensor, target: Tensor) -> Tensor:
-    """The prediction of a network that looks at nothing: the mean of the training targets; of
-    classes, the most frequent one of these examples."""
-    mean = torch.zeros_like(output)  # standardised
-    if not target.is_floating_point():
-        mean[:, target[target >= 0].bincount(minlength=output.shape[1]).argmax()] = 1.0
-    return model.scaling.to_physical(mean)
 
 
 def find_edge(is_lost: Callable[[float], bool]) -> float | None:

@@ -33,7 +33,7 @@ BESIDE = {
     "muon": set(),
     "compat": {"groups", "distributions"},
     "checkpoint": {*LINE, "files"},
-    "verdict": {*LINE, "evaluate", "files"},
+    "verdict": {*LINE, "costs", "evaluate", "files"},
     "costs": {*LINE},
     "evaluate": {*LINE, "files"},
     "recipe": {*LINE, "muon"},
@@ -69,6 +69,8 @@ def allowed(module: str) -> set[str]:
     if domain in DOMAINS:
         special = {
             "config": {"options", "settings"},
+            "targets": {"options"},
+            "splits": {"options"},
             "tasks": {"checkpoint"},
             "pictures": {"pictures", "evaluate"},
         }.get(name, set())

@@ -15,7 +15,7 @@ from recipes import RECIPE
 
 from molaug import loop
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel
+from molaug.averaging import AveragedModel, build_scaling
 from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
 from molaug.loop import (
@@ -27,8 +27,8 @@ from molaug.loop import (
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
 from molaug.molecules.networks import GraphNetwork
-from molaug.molecules.tasks import MoleculeExamples, build_scaling
-from molaug.objectives import NormReward, ScaleFree
+from molaug.molecules.tasks import MoleculeExamples
+from molaug.objectives import NormReward, Objective, ScaleFree
 from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
 
@@ -56,8 +56,9 @@ def build_task(bad_row: int | None = None, device: torch.device | str = "cpu") -
     )
 
 
-def trainer(folder, task=None, recipe=RECIPE):
-    return Trainer(task or build_task(), ScaleFree(), recipe, folder, start_fabric("cpu"))
+def trainer(folder, task=None, recipe=RECIPE, objective=None):
+    objective = objective or ScaleFree()
+    return Trainer(task or build_task(), objective, recipe, folder, start_fabric("cpu"))
 
 
 def weights(folder):
@@ -141,6 +142,101 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state(tmp_
     assert str(task.train.index[5]) in str(stopped.value)
     fresh = trainer(tmp_path)
     assert all(p.isfinite().all() for p in fresh.task.model.parameters())
+
+
+def broken_at(run, step):
+    """A loss that is finite in that step of a run, and whose gradient is not."""
+
+    def loss(output, target):
+        value = absolute_loss(output, target)
+        nothing = (output - output.detach()).square().sum().sqrt()
+        return value + nothing if run[0].progress.step == step else value
+
+    return loss
+
+
+@pytest.mark.parametrize("step", [3, 6, 11])
+def test_weights_that_are_not_numbers_are_not_saved(tmp_path, monkeypatch, step):
+    """Neither at the end of an epoch or of the run, nor where a signal stops it."""
+    monkeypatch.setattr(loop, "SAVING", math.inf)
+    run = []
+    run.append(trainer(tmp_path, replace(build_task(), loss=broken_at(run, step))))
+
+    def kill(progress, total):
+        if progress.step == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(NotFinite, match=rf"^weights are nan after step {step + 1} of 12; .*state"):
+        run[0].fit(kill if step == 6 else None)
+    fresh = trainer(tmp_path)
+    assert fresh.progress.step == {3: 0, 6: 4, 11: 8}[step]
+    assert all(p.isfinite().all() for p in fresh.task.model.parameters())
+
+
+def test_a_validation_error_that_is_not_a_number_stops_the_run(tmp_path):
+    task = build_task()
+    task.validation.targets[2] = math.nan
+    with pytest.raises(NotFinite, match=r"the validation error is nan after step 4 of 12"):
+        trainer(tmp_path, task).fit()
+    assert trainer(tmp_path).progress.step == 0
+
+
+def test_a_model_that_comes_in_evaluation_mode_is_trained_as_any_other(tmp_path, uninterrupted):
+    task = build_task()
+    task.model.eval()
+    found = trainer(tmp_path, task).fit()
+    assert not found.training
+    expected = uninterrupted[1]
+    assert all(torch.equal(value, expected[name]) for name, value in found.state_dict().items())
+
+
+class Normalised(torch.nn.Module):
+    """With running statistics, and a count for which every step has a new tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm, self.head = torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+        self.register_buffer("constant", torch.ones(()), persistent=False)
+
+    def forward(self, batch):
+        if self.training:
+            self.seen = self.seen + 1
+        sizes = batch.positions.square().sum((1, 2))
+        return self.constant * self.head(self.norm(sizes[:, None]))[:, 0]
+
+
+def normalised(folder):
+    task = build_task()
+    torch.manual_seed(0)
+    model = AveragedModel(Normalised(), task.model.augmentation, task.model.scaling)
+    return trainer(folder, replace(task, model=model))
+
+
+def test_what_is_evaluated_has_the_running_statistics_of_what_is_trained(tmp_path):
+    run = normalised(tmp_path / "whole")
+    found = run.fit().network
+    trained = run.task.model.network
+    assert found.norm.running_mean != 0
+    assert torch.equal(found.norm.running_mean, trained.norm.running_mean)
+    assert torch.equal(found.norm.running_var, trained.norm.running_var)
+    assert found.norm.num_batches_tracked == found.seen == run.total
+    assert not torch.equal(found.head.weight, trained.head.weight)
+
+    def kill(progress, total):
+        if progress.step == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted):
+        normalised(tmp_path / "stopped").fit(kill)
+    again = normalised(tmp_path / "stopped").fit().network.state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in found.state_dict().items())
+
+
+def test_constants_are_not_copied(tmp_path):
+    assert trainer(tmp_path).buffers == []
+    names = [name for *_, name in normalised(tmp_path).buffers]
+    assert sorted(names) == ["num_batches_tracked", "running_mean", "running_var", "seen"]
 
 
 def test_history_has_one_row_per_epoch(tmp_path):
@@ -269,9 +365,21 @@ def test_the_state_of_another_run_is_not_continued(tmp_path):
     other.model.scaling.shift += 1
     with pytest.raises(ValueError, match=r"of another run \(other scaling, recipe\)"):
         trainer(tmp_path, other, replace(RECIPE, rate=0.02))
+    for other in (NormReward(), ScaleFree(0.1)):
+        with pytest.raises(ValueError, match=r"of another run \(other objective\)"):
+            trainer(tmp_path, objective=other)
     torch.save({}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match="of another run"):
         trainer(tmp_path)
+
+
+def test_an_objective_of_ones_own_is_known_again(tmp_path):
+    class Nothing(Objective):
+        def __call__(self, loss, distribution):
+            return loss
+
+    trainer(tmp_path, objective=Nothing()).save()
+    assert trainer(tmp_path, objective=Nothing()).progress.step == 0
 
 
 @pytest.mark.parametrize(("share", "saves"), [(0.0, 2), (math.inf, 4)])

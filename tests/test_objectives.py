@@ -78,6 +78,16 @@ def test_squared_reward():
     assert math.isclose(value.item(), 1 - 0.1 * law.widths.square().sum().item(), rel_tol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("scale_free", ScaleFree), ("norm", NormReward), ("squared", SquaredReward)],
+)
+def test_objectives_are_built_by_name_and_reward(name, kind):
+    assert build_objective(name) == kind()
+    assert build_objective(name, 0.0) == kind(0.0)
+    assert build_objective(name, 0.7) == kind(weight=0.7)
+
+
 @pytest.mark.parametrize("name", ["scale_free", "norm", "squared"])
 def test_fixed_laws_pay_and_earn_nothing(name):
     value = build_objective(name)(torch.tensor(1.5), Haar(SE3(), 5.0))

@@ -1,4 +1,4 @@
-"""The README's tables are what the commands make of the committed results."""
+"""The tables of the pages are what the commands make of the committed results."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ def test_every_experiment_finds_what_it_imports(path, monkeypatch):
 
 
 def test_a_table_takes_its_place_and_nothing_else_changes(tables, monkeypatch, tmp_path):
-    monkeypatch.setattr(tables, "README", tmp_path / "README.md")
-    tables.README.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
+    first, page = tmp_path / "first.md", tmp_path / "second.md"
+    monkeypatch.setattr(tables, "PAGES", [first, page])
+    first.write_text("nothing\n")
+    page.write_text("before\n<!-- a: begin -->\nold\n<!-- a: end -->\nafter\n")
     tables.write_table("a", tables.markdown(["x", "y"], [["1", "2"]]))
     expected = "before\n<!-- a: begin -->\n| x | y |\n| --- | --- |\n| 1 | 2 |\n<!-- a: end -->\n"
-    assert tables.README.read_text() == expected + "after\n"
+    assert page.read_text() == expected + "after\n"
+    assert first.read_text() == "nothing\n"
     with pytest.raises(ValueError, match="no place for a table: <!-- b: begin -->"):
         tables.write_table("b", "")
 
@@ -49,7 +52,7 @@ def test_the_tables_of_speed_are_those_of_their_results(tables):
 
 
 @pytest.mark.parametrize(
-    "name", ["ablation", "speedrun", "opponents", "dipole", "qm9_homo_lumo", "compat"]
+    "name", ["ablation", "speedrun", "opponents", "dipole", "qm9_homo_lumo", "compat", "whole"]
 )
 def test_the_tables_of_runs_are_those_of_their_results(tables, name):
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")

@@ -15,14 +15,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file
 
+from molaug import train
+from molaug.config import CONFIGS
 from molaug.evaluate import mean_error
 from molaug.history import read_history
 from molaug.images import tasks as images
 from molaug.molecules.data import load_qm9, load_sample
 from molaug.molecules.tasks import load_task
-from molaug.train import main
+from molaug.report import console
+from molaug.train import claim_folder, main, prepare_run
 
 pytestmark = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
 
@@ -97,7 +101,7 @@ def test_the_same_command_again_shows_the_table_without_training(finished, capsy
     before = (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns
     assert main([*arguments, "--run-dir", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "epoch 2" not in shown
+    assert not re.search(r"epoch \d", shown)
     assert str(folder / "report.html") in shown
     assert (folder / "fixed-coordinates-4" / "state.pt").stat().st_mtime_ns == before
 
@@ -226,6 +230,73 @@ def test_devices_and_folders_that_are_not_there_are_refused_before_anything_is_m
     assert main([*SMALL, "--run-dir", str(folder)]) == 1
     assert "is a file; give a folder" in capsys.readouterr().err
     assert folder.read_text() == "a file"
+
+
+def test_torchrun_has_started_processes_on_other_machines_too(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    config = CONFIGS["sprites"](devices=8)
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with pytest.raises(ValueError, match="--devices 8: there are 4 GPUs here"):
+        prepare_run(config, console())
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert prepare_run(config, console()).devices == 8
+
+
+def test_a_folder_is_of_one_command_at_a_time(tmp_path, capsys, monkeypatch):
+    arguments = [*SPRITES, "--run-dir", str(tmp_path)]
+    with FileLock(tmp_path / "lock"):
+        assert main(arguments) == 1
+    assert capsys.readouterr().err == (
+        f"molaug: {tmp_path} is in use by another command: wait for it, or choose another "
+        "--run-dir\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+
+    def fail(*_):
+        with pytest.raises(Timeout):
+            FileLock(tmp_path / "lock").acquire(timeout=0)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(train, "train_all", fail)
+    for _ in range(2):  # which a command that failed does not hold any more
+        assert main(arguments) == 1
+        assert capsys.readouterr().err == "molaug: enough\n"
+
+
+def test_the_processes_of_a_command_share_its_folder(tmp_path, monkeypatch):
+    config = CONFIGS["sprites"](device="cpu")
+    with claim_folder(tmp_path, config):
+        with pytest.raises(ValueError, match="in use"), claim_folder(tmp_path, config):
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with claim_folder(tmp_path, config):
+            pass
+
+
+def test_what_a_killed_command_left_half_written_is_removed(tmp_path):
+    cell = tmp_path / "learned-residual-0"
+    cell.mkdir()
+    left = [tmp_path / "config.json.0123abcd.partial", cell / "state.pt.0123abcd.partial"]
+    for path in left:
+        path.touch()
+    with claim_folder(tmp_path, CONFIGS["sprites"]()):
+        assert not any(path.exists() for path in left)
+
+
+def test_where_a_run_goes_on_may_change(tmp_path):
+    for device in ("auto", "cpu", "gpu"):
+        with claim_folder(tmp_path, CONFIGS["sprites"](device=device)):
+            pass
+
+
+def test_a_configuration_that_is_none_is_damaged(tmp_path):
+    for content in ("[]", "{"):
+        (tmp_path / "config.json").write_text(content)
+        with (
+            pytest.raises(ValueError, match=r"config\.json: damaged .*; delete it"),
+            claim_folder(tmp_path, CONFIGS["sprites"]()),
+        ):
+            pass
 
 
 def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, capsys):

@@ -221,6 +221,19 @@ def test_who_always_says_the_most_frequent_class_has_learned_nothing(frequent):
     assert judge(model, task, examples)["r"].verdict == "undecided"
 
 
+def test_the_mean_is_that_of_the_targets_whatever_the_scaling():
+    """Who says 100 of heights about 100 has learned nothing, though zero is far from them."""
+    task = height_task(LearnedUniform(SE3(), 0.95))
+    task.train.targets += 100
+
+    class Hundred(torch.nn.Module):
+        def forward(self, batch):
+            return torch.full((len(batch),), 100.0)
+
+    task = replace(task, model=replace_network(task.model, Hundred()))
+    assert not walk_orbit(task.model, task, task.train, "tz").learned
+
+
 def test_raw_molecules_are_told_from_turned_ones_and_random_ones_are_not():
     law = LearnedUniform(SE3())
     raw, random = (
