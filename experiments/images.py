@@ -1,4 +1,4 @@
-"""The table of images: what is learned, and what it is worth, on every task that needs no download.
+"""The tables of images: what is learned, and what it is worth, on all tasks that need no download.
 
 python experiments/images.py [SEEDS]     train what is missing, by default three seeds (40 minutes
                                          on one core), write results/images.json and the table
@@ -45,6 +45,15 @@ RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the 
 }
 FACES = ["faces", "--symmetry", "learned", "fixed", "none"]
 CAMVID = ["camvid", "--symmetry", "learned", "fixed", "none"]
+SHORT = {  # of the short table: a task, and which error
+    "sprites": "value",
+    "digits": "rotated",
+    "digits 0": "value",
+    "digits 90": "value",
+    "scenes": "rotated",
+    "angles": "value",
+    "camvid": "rotated",
+}
 SHOWN = {"r": "rotation", "tx": "translation_x", "ty": "translation_y"}
 
 
@@ -122,20 +131,10 @@ def _place(run: dict[str, Any]) -> tuple[int, int, int]:
 
 def table() -> str:
     """Markdown, one line per task, symmetry and network, over the seeds that are there."""
-    from molaug.report import show_width  # loads torch, for which main() sets the scene
-
-    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
-    for run in read_results():
-        cells.setdefault((run["task"], run["symmetry"], run["network"]), []).append(run)
+    cells = _cells()
     lines = []
     for (name, symmetry, network), runs in cells.items():
         first = runs[0]
-        widths = [
-            f"{n} {mean_and_deviation([_degrees(run['widths'][n]) for run in runs])}"
-            f"{_true(first['true_widths'].get(n), w['unit'], show_width)}"
-            for n, w in first["widths"].items()
-            if symmetry == "learned"
-        ]
         single = [run["value_1_copy"] for run in runs]
         lines.append(
             [
@@ -146,12 +145,49 @@ def table() -> str:
                 mean_and_deviation([run["rotated"] for run in runs])
                 if first["rotated"] is not None
                 else "",
-                "<br>".join(widths),
+                _widths(runs) if symmetry == "learned" else "",
             ]
         )
     copies = next(iter(cells.values()))[0]["copies"]
     head = ["task", "symmetry, network (seeds)", "1 copy", f"{copies} copies"]
     return markdown([*head, f"turned to any angle, {copies} copies", "learned width (true)"], lines)
+
+
+def short_table() -> str:
+    """Markdown, one line per task: the width, and what each kind of augmentation comes to; turned
+    to any angle, where `SHORT` says so."""
+    cells = _cells()
+    lines = []
+    for name, key in SHORT.items():
+        found = {s: runs for (task, s, n), runs in cells.items() if task == name and n != "c8"}
+        first = found["learned"][0]
+        unit = f"{first['metric']}, {first['unit']}{', turned' if key == 'rotated' else ''}"
+        errors = [
+            mean_and_deviation([run[key] for run in found[s]]) if s in found else ""
+            for s in ("learned", "fixed", "none")
+        ]
+        lines.append([f"{name} ({unit})", _widths(found["learned"]), *errors])
+    return markdown(["task", "learned width (true)", "learned", "fixed", "none"], lines)
+
+
+def _cells() -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """The results by task, symmetry and network."""
+    cells: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for run in read_results():
+        cells.setdefault((run["task"], run["symmetry"], run["network"]), []).append(run)
+    return cells
+
+
+def _widths(runs: list[dict[str, Any]]) -> str:
+    """What was learned, over seeds, and what is true."""
+    from molaug.report import show_width  # loads torch, for which main() sets the scene
+
+    first = runs[0]
+    return "<br>".join(
+        f"{n} {mean_and_deviation([_degrees(run['widths'][n]) for run in runs])}"
+        f"{_true(first['true_widths'].get(n), w['unit'], show_width)}"
+        for n, w in first["widths"].items()
+    )
 
 
 def _degrees(width: dict[str, Any]) -> float:
@@ -174,3 +210,4 @@ if __name__ == "__main__":
     if not asked.table:
         train_all(asked.seeds, asked.faces, asked.camvid)
     write_table("images", table())
+    write_table("images_short", short_table())

@@ -25,6 +25,13 @@ SIZES = {
     "gpu": ["--preset", "full", "--seeds", "3"],
     "tiny": [*TINY, "--seeds", "2"],
 }
+COLUMNS = {
+    "test_mae_canonical": "canonical [{unit}]",
+    "test_mae_rotated": "rotated [{unit}]",
+    "invariance_error": "invariance error [{unit}]",
+    "parameters": "parameters",
+}
+NOT_INVARIANT = ("coordinates", "vectors")
 PARTS = {  # a folder, and its symmetries and networks
     "coordinates": ["--symmetry", "learned", "fixed", "none"],
     "hard-coded": [
@@ -46,22 +53,25 @@ def train_all(size: str) -> None:
 
 
 def table(size: str) -> str:
-    """Markdown: a line per symmetry and network, over all seeds."""
-    from molaug.comparison import columns, compare  # loads torch, for which main() sets the scene
+    """Markdown: a line per symmetry and network, over all seeds. Networks that are invariant to
+    rotations are left as they are by averages over these, and shown once."""
+    from molaug.comparison import compare  # loads torch, for which main() sets the scene
 
     found = json.loads(result("opponents", size).read_text())
     first, lines = found["rows"][0], compare(found["rows"])
-    chosen = {key: title.replace("\n", " ") for key, title in columns(first).items()}
+    titles = [title.format(unit=first["unit"]) for title in COLUMNS.values()]
     cells = [
-        [f"{line.symmetry}, {line.network} ({len(line.rows)})"] + [line.show(key) for key in chosen]
+        [f"{line.symmetry}, {line.network} ({len(line.rows)})"]
+        + [line.show(key, digits=3) for key in COLUMNS]
         for line in lines
+        if "Haar" not in line.symmetry or line.network in NOT_INVARIANT
     ]
     about = (
         f"\n{first['train_count']:,} training and {first['test_count']:,} test molecules, raw "
-        f"frames, split {first['split']}; mean ± standard deviation over seeds; {first['device']} "
-        f"of {found['processor']}.\n"
+        f"frames, split {first['split']}; errors are of {first['copies']} copies, mean ± standard "
+        f"deviation over seeds; {first['device']} of {found['processor']}.\n"
     )
-    return markdown(["symmetry, network (seeds)", *chosen.values()], cells) + about
+    return markdown(["symmetry, network (seeds)", *titles], cells) + about
 
 
 if __name__ == "__main__":

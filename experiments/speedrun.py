@@ -10,7 +10,6 @@ SIZE is one of
     gpu    three seeds of the preset speedrun, ten minutes each, written for one H100
     short  one seed of it in five minutes
     cpu    two seeds of the quick preset with the same recipe, two threads
-    whole  one seed, one thread, the same network on all 110,000 training molecules: an hour or so
     tiny   to see that it runs; it is not written into the README
 
 The clock runs over everything: interpreter, opening the data, training, tests. A run that was
@@ -35,7 +34,6 @@ from molaug.files import write_json
 from molaug.history import read_history
 
 RECIPE = ("--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "learned")
-WHOLE = ("--train-size", "110000", "--validation-size", "2000", "--test-size", "10831")
 
 
 @dataclass(frozen=True)
@@ -51,13 +49,6 @@ SIZES = {
     "gpu": Size(3, ["--preset", "speedrun"], 600),
     "short": Size(1, ["--preset", "speedrun"], 300),
     "cpu": Size(2, ["--preset", "quick", *RECIPE]),
-    "whole": Size(
-        1,
-        [
-            *("--preset", "quick", *RECIPE, *WHOLE),
-            *("--epochs", "20", "--batch-size", "96", "--threads", "1"),
-        ],
-    ),
     "tiny": Size(2, [*TINY, *RECIPE], 20),
 }
 SPARE = 0.97  # of the seconds are used: epochs are not all alike

@@ -1,4 +1,4 @@
-"""Tables of the README, each between two marks, and what their numbers were measured on."""
+"""Tables of the two pages, each between two marks, and what their numbers were measured on."""
 
 from __future__ import annotations
 
@@ -9,33 +9,35 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-README = Path(__file__).parents[1] / "README.md"
-RESULTS = Path(__file__).parent / "results"
+HERE = Path(__file__).parent
+PAGES = [HERE.parent / "README.md", HERE / "README.md"]
+RESULTS = HERE / "results"
 TINY = [  # flags of a run that takes seconds
     *("--preset", "quick", "--epochs", "1", "--train-size", "256", "--validation-size", "32"),
     *("--test-size", "32", "--channels", "8", "--layers", "1"),
 ]
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """The README before, within and after the marks of a table."""
+def _split(name: str) -> tuple[Path, str, str, str]:
+    """The page that has the marks of a table, and its text before, within and after them."""
     start, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    before, begins, rest = README.read_text().partition(start)
-    within, ends, after = rest.partition(end)
-    if not (begins and ends):
-        raise ValueError(f"{README} has no place for a table: {start.strip()} ... {end}")
-    return before + start, within, end + after
+    for page in PAGES:
+        before, begins, rest = page.read_text().partition(start)
+        within, ends, after = rest.partition(end)
+        if begins and ends:
+            return page, before + start, within, end + after
+    raise ValueError(f"no place for a table: {start.strip()} ... {end}")
 
 
 def read_table(name: str) -> str:
     """What lies between the marks `<!-- name: begin -->` and `<!-- name: end -->`."""
-    return _split(name)[1]
+    return _split(name)[2]
 
 
 def write_table(name: str, table: str) -> None:
     """Puts `table` there."""
-    before, _, after = _split(name)
-    README.write_text(before + table + after)
+    page, before, _, after = _split(name)
+    page.write_text(before + table + after)
 
 
 def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
