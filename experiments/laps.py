@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,22 @@ def choose_rows(molecules: MoleculeSet, count: int, atoms: int) -> Tensor:
     """Rows of the first `count` molecules of so many atoms, from the beginning again if too few."""
     rows = np.flatnonzero(molecules.sizes[:-VALIDATION] == atoms)
     return torch.from_numpy(np.resize(rows, count))
+
+
+def steps(
+    trainer: Trainer, rows: Tensor, *, moving: bool = False, count: int | None = None
+) -> Callable[[], None]:
+    """A call that takes `count` steps on the same molecules, by default as many as there are from
+    one in which widths may move to the next: all of them such steps, or none, as once they stay."""
+    every = count or stride(trainer.total)
+    trainer.progress.settled = not moving
+
+    def take() -> None:
+        for _ in range(every):
+            trainer.step(rows)
+            trainer.progress.step += 0 if moving else 1
+
+    return take
 
 
 class Work(TorchDispatchMode):

@@ -131,9 +131,7 @@ def measure_throughput(molecules: MoleculeSet, plan: Plan, machine: Rates) -> di
         counted["coordinates 256 x 8 in bfloat16"] = laps.count_work(
             trainers["coordinates 256 x 8 in bfloat16"], rows
         )
-    for trainer in trainers.values():
-        trainer.progress.step += 1  # one in which widths are not moved, as in most of a run
-    steps = {label: lambda t=trainer: t.step(rows) for label, trainer in trainers.items()}
+    steps = {label: laps.steps(t, rows, count=1) for label, t in trainers.items()}
     times = plan.time(steps, plan.heavy)
     result = {}
     for label, trainer in trainers.items():
@@ -161,19 +159,20 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     trainers |= {kind: plan.build(molecules, "coordinates", "se3") for kind in ("still", "frozen")}
     if plan.device == "gpu":
         trainers["not captured"] = plan.build(molecules, "coordinates", "se3", capture=False)
-    for name in ("none", "fixed", "still"):  # in a step in which free widths are not moved
-        trainers[name].progress.step += 1
     trainers["frozen"].progress.step = 0
-    steps = {law: lambda t=trainer: t.step(rows) for law, trainer in trainers.items()}
+    moving = ("se3", "aff3", "not captured")
+    steps = {law: laps.steps(t, rows, moving=law in moving) for law, t in trainers.items()}
     augmentation = trainers["se3"].task.model.augmentation
     batch, _ = trainers["se3"].task.train.gather(rows)
     gradient = torch.randn_like(batch.positions)
     alone = {"alone": lambda: augmentation(batch)[0].positions.backward(gradient)}
-    times = plan.time({**steps, **alone}, plan.light)
-    over = {law: spread(times[law] / times["none"]) for law in times}
     run = trainers["se3"]
     freeze, every = run.recipe.freeze, stride(run.total)
-    first = math.ceil(freeze * run.total)
+    times = {law: t / every for law, t in plan.time(steps, plan.light // 3 + 1).items()}
+    # In rounds of their own: as long as a step of the median round.
+    times["alone"] = plan.time(alone, plan.light)["alone"][: plan.light // 3 + 1]
+    over = {law: spread(times[law] / times["none"]) for law in times}
+    first = math.ceil(freeze * run.total / every) * every
     costs = plan.time({"costs": lambda: run.measure_costs(first)}, plan.heavy)["costs"]
     measured = float(np.median(costs) / np.median(times["none"]))
     median = {law: over[law]["median"] for law in over}
@@ -185,7 +184,8 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         f"{plan.device}; the gradient of the widths goes through the network's geometry",
         "learned_se3_over_none": round(step, 3),
         "of_which": f"the mean step of a quick run on HOMO: widths are frozen for {freeze:.2f} of "
-        f"its {run.total:,} steps, and until {SETTLED:.2f} one step in {every} moves them",
+        f"its {run.total:,} steps, and until {SETTLED:.2f} one in {every} moves them; the elements "
+        "of the steps between are drawn together",
         "with_measured_costs_over_none": round(step + times_measured * measured / run.total, 3),
         "measured": f"the costs of six generators, {MEASURED_TIMES} times and {ROUGHLY_TIMES} time "
         "on a quarter of the examples, in a run of any length",
@@ -219,8 +219,7 @@ def measure_sizes(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     }
 
     def case(copies: int, atoms: int, batch: int) -> Any:
-        rows = laps.choose_rows(molecules, batch, atoms)
-        return lambda: by_copies[copies].step(rows)
+        return laps.steps(by_copies[copies], laps.choose_rows(molecules, batch, atoms), count=1)
 
     times = plan.time({label: case(**one) for label, one in asked.items()}, plan.light // 4 + 1)
     return {label: spread(times[label] / one["batch"], 1e-3) for label, one in asked.items()}

@@ -50,23 +50,32 @@ class Augmentation(nn.Module):
         self.distribution = distribution
         self.action = action
 
+    def draw(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs n n"]:
+        """Elements of the group, in float32 whatever the precision of the network."""
+        with torch.autocast(self.distribution.caps.device.type, enabled=False):
+            return self.distribution.group.exp(self.distribution.rsample(copies, graphs))
+
     def forward(
-        self, batch: Batch, copies: int = 1, share: Share | None = None
+        self,
+        batch: Batch,
+        copies: int = 1,
+        share: Share | None = None,
+        elements: Float[Tensor, "copies whole n n"] | None = None,
     ) -> tuple[Any, Float[Tensor, "all n n"]]:
         """The moved batch of copies x graphs examples (copies outermost), and the elements.
 
         share: of a whole batch that is spread over processes; the elements are those that one
         process would draw for all of it.
+        elements: for the whole batch, where they have been drawn already.
         """
         if not self.distribution.moves:
             n, device = self.distribution.group.dimension + 1, self.distribution.caps.device
             identity = torch.eye(n, device=device).expand(copies * len(batch), n, n)
             return batch.repeat(copies), identity
         share = share or Share(len(batch))
-        # In float32 whatever the precision of the network, as the action.
-        with torch.autocast(self.distribution.caps.device.type, enabled=False):
-            self.distribution.look(batch)
-            drawn = self.distribution.rsample(copies, share.whole)
-            coefficients = drawn[:, share.first :: share.step]
-            elements = self.distribution.group.exp(coefficients.flatten(0, 1))
-        return self.action.act(elements, batch.repeat(copies)), elements
+        if elements is None:
+            with torch.autocast(self.distribution.caps.device.type, enabled=False):
+                self.distribution.look(batch)
+            elements = self.draw(copies, share.whole)
+        mine = elements[:, share.first :: share.step].flatten(0, 1)
+        return self.action.act(mine, batch.repeat(copies)), mine

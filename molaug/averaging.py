@@ -83,12 +83,18 @@ class AveragedModel(nn.Module):
         self.scaling = scaling if scaling is not None else Scaling()
         self.reduction = reduction
 
-    def forward(self, batch: Batch, copies: int = 1, share: Share | None = None) -> Tensor:
-        """Standardised predictions (graphs, ...), averaged over `copies` draws; `share` is as in
-        `Augmentation`."""
+    def forward(
+        self,
+        batch: Batch,
+        copies: int = 1,
+        share: Share | None = None,
+        elements: Float[Tensor, "copies whole n n"] | None = None,
+    ) -> Tensor:
+        """Standardised predictions (graphs, ...), averaged over `copies` draws; `share` and
+        `elements` are as in `Augmentation`."""
         if copies < 1:
             raise ValueError(f"copies={copies}: average over at least 1")
-        moved, elements = self.augmentation(batch, copies, share)
+        moved, elements = self.augmentation(batch, copies, share, elements)
         prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
         return self.reduction(prediction.unflatten(0, (copies, len(batch))))
 

@@ -109,10 +109,15 @@ class TrainingLoss(nn.Module):
         self.model, self.loss, self.bf16 = model, loss, bf16
 
     def forward(
-        self, batch: Any, target: Tensor, copies: int, share: Share | None
+        self,
+        batch: Any,
+        target: Tensor,
+        copies: int,
+        share: Share | None,
+        elements: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | float]:
         with torch.autocast(target.device.type, torch.bfloat16, enabled=self.bf16):
-            output = self.model(batch, copies, share)
+            output = self.model(batch, copies, share, elements)
             auxiliary = self.model.pop_auxiliary_loss()
         output = output.float() if self.bf16 else output
         return self.loss(output, self.model.scaling.to_standard(target)), auxiliary
@@ -153,9 +158,13 @@ class Trainer:
         self.training_loss, *self.optimizers = fabric.setup(training_loss, *self.plain_optimizers)
         self.averaged.to(fabric.device)
         self.take_gradients: Gradients = self._take_gradients
-        # Widths of an example's own keep the graph of their gradient, which spoils a capture.
+        # Widths of an example's own are known when it is looked at, and keep the graph of their
+        # gradient, which spoils a capture.
         is_shared = getattr(self.law, "instances", None) is None
-        if capture and self._alone and is_shared and fabric.device.type == "cuda":
+        captures = capture and self._alone and is_shared and fabric.device.type == "cuda"
+        self.draws_ahead = self.law.moves and is_shared and not captures
+        self.drawn: tuple[tuple[int, int], Tensor] | None = None  # of which steps, and elements
+        if captures:
             self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
         self.progress = Progress()
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
@@ -216,10 +225,11 @@ class Trainer:
         self.measure_costs(step)
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
         is_free = step / self.total >= recipe.freeze and not self.progress.settled
-        moving = is_free and step % stride(self.total) == 0
+        moving = is_free and step == self._first
         self.law.requires_grad_(moving)
-        self._reseed(seed_of(recipe.seed, step // self.steps_per_epoch, step))
-        loss = self._gradients_of(rows, moving)
+        elements = None if moving else self._drawn_ahead(len(rows))
+        self._reseed(step)
+        loss = self._gradients_of(rows, moving, elements)
         nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -228,17 +238,41 @@ class Trainer:
         copy_buffers(self.buffers)
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
-    def _gradients_of(self, rows: Tensor, moving: bool) -> Tensor:
+    @property
+    def _first(self) -> int:
+        """The first of the steps among which this one is: widths, and what is known about them,
+        change in the first one only."""
+        every = stride(self.total)
+        return self.progress.step // every * every
+
+    def _drawn_ahead(self, examples: int) -> Tensor | None:
+        """The elements of a step that leaves widths as they are: drawn at once for all such steps
+        up to the next first one, because so little work costs its calls. None where the model draws
+        them itself."""
+        if not self.draws_ahead:
+            return None
+        count, size = stride(self.total), max(examples, self.recipe.batch_size)
+        if self.drawn is None or self.drawn[0] != (self._first, count):
+            self._reseed(self._first)
+            augmentation = self.task.model.augmentation
+            found = augmentation.draw(self.recipe.copies, count * size)
+            self.drawn = (self._first, count), found.unflatten(1, (count, size))
+        return self.drawn[1][:, self.progress.step - self._first, :examples]
+
+    def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
         mean over processes is that of all rows, however they are spread."""
-        if self._alone:
+        if self._alone and elements is None:
             return self.take_gradients(*self.task.train.gather(rows), moving)
+        if self._alone:
+            return self._take_gradients(*self.task.train.gather(rows), moving, elements=elements)
         share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
         mine = rows[share.first :: share.step]
         weight = len(mine) * share.step / share.whole
         if not len(mine):  # more processes than examples: this one only keeps the others company
             mine, share = rows[:1], Share(len(rows), 0, len(rows))
-        return self._take_gradients(*self.task.train.gather(mine), moving, share, weight)
+        batch, target = self.task.train.gather(mine)
+        return self._take_gradients(batch, target, moving, share, weight, elements)
 
     def _take_gradients(
         self,
@@ -247,9 +281,11 @@ class Trainer:
         moving: bool,
         share: Share | None = None,
         weight: float = 1.0,
+        elements: Tensor | None = None,
     ) -> Tensor:
         """Forwards and backwards; returns the loss, without its gradient."""
-        loss, auxiliary = self.training_loss(batch, target, self.recipe.copies, share)
+        copies = self.recipe.copies
+        loss, auxiliary = self.training_loss(batch, target, copies, share, elements)
         if weight != 1:
             loss, auxiliary = loss * weight, auxiliary * weight
         total = self.objective(loss, self.law) if moving else loss
@@ -266,7 +302,8 @@ class Trainer:
         number = torch.tensor(max(self.signals, default=0), device=self.fabric.device)
         return int(self.fabric.all_reduce(number, reduce_op="max"))
 
-    def _reseed(self, seed: int) -> None:
+    def _reseed(self, step: int) -> None:
+        seed = seed_of(self.recipe.seed, step // self.steps_per_epoch, step)
         # Of a CPU only its own generator: asking for all others costs a hundred times as much.
         if self.fabric.device.type == "cpu":
             torch.default_generator.manual_seed(seed)
@@ -285,9 +322,11 @@ class Trainer:
     def measure_costs(self, step: int) -> None:
         """Once before probes begin, and now and then once widths are free: what each of them would
         cost if it were open."""
-        every = max(1, self.total // MEASUREMENTS)
-        since = step - math.ceil(self.recipe.freeze * self.total)
-        is_due = step == int(FIRST * self.total) if since < 0 else since % every == 0
+        # All in steps in which widths may move: between them nothing about them changes.
+        part = stride(self.total)
+        every = max(1, self.total // MEASUREMENTS // part) * part
+        since = step - math.ceil(self.recipe.freeze * self.total / part) * part
+        is_due = step == self._probed_from if since < 0 else since % every == 0
         if not is_due or not self.objective.asks_for_costs or self.progress.settled:
             return
         law, train = self.averaged.augmentation.distribution, self.task.train
@@ -307,12 +346,18 @@ class Trainer:
         measure_costs(self.averaged, batches, self.task.loss, places, ends=since >= 0)
         self.law.costs.copy_(law.costs)
 
+    @property
+    def _probed_from(self) -> int:
+        """The first step with probes: of a false symmetry they are wrong answers, so that there are
+        none before it is known what they cost."""
+        part = stride(self.total)
+        return int(FIRST * self.total / part) * part
+
     def _set_rates(self, done: float) -> None:
-        # Probes of a false symmetry are wrong answers, so that none is made before it is known what
-        # they cost.
-        begun = done >= int(FIRST * self.total) / self.total
-        self.law.probing.fill_(self.recipe.probing * (1 - done) if begun else 0.0)
-        self.law.limit.fill_(limit(done, self.recipe.freeze))
+        first = self._first / self.total
+        begun = self._first >= self._probed_from
+        self.law.probing.fill_(self.recipe.probing * (1 - first) if begun else 0.0)
+        self.law.limit.fill_(limit(first, self.recipe.freeze))
         factors = schedule(done, self.recipe)
         for optimizer in self.plain_optimizers:
             for group in optimizer.param_groups:

@@ -96,6 +96,47 @@ def test_a_run_stopped_by_a_signal_continues_bit_for_bit(tmp_path, uninterrupted
     assert strip(continued.progress.history) == strip(whole.progress.history)
 
 
+@pytest.mark.parametrize("stop", [1, 5, 7, 10])
+def test_steps_whose_elements_are_drawn_together_continue_bit_for_bit(tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(loop, "stride", lambda steps: 4)
+
+    def kill(progress, total):
+        if progress.step == stop:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    _, expected = weights(tmp_path / "whole")
+    with pytest.raises(Interrupted):
+        trainer(tmp_path / "stopped").fit(kill)
+    _, found = weights(tmp_path / "stopped")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_every_step_has_elements_of_its_own_also_where_they_are_drawn_together(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(loop, "stride", lambda steps: 4)
+    one, seen, drawn = trainer(tmp_path), [], []
+    augmentation = one.task.model.augmentation
+    act, draw = augmentation.action.act, augmentation.draw
+
+    class Watching:
+        def act(self, elements, batch):
+            seen.append(elements.detach().clone())
+            return act(elements, batch)
+
+        def act_on_output(self, elements, prediction):
+            return prediction
+
+    augmentation.action = Watching()
+    monkeypatch.setattr(augmentation, "draw", lambda c, n: drawn.append(n) or draw(c, n))
+    one.fit()
+    assert len(seen) == one.total == 12
+    assert len(torch.unique(torch.cat(seen).flatten(1), dim=0)) == 3 * 64
+    # Frozen for a fifth of the run: one draw for the first four steps, then one for a step that
+    # moves widths and one for the three after it.
+    assert drawn == [64, 16, 64, 16, 64]
+
+
 @pytest.mark.parametrize("stop", [2, 7])
 def test_a_run_that_dies_without_warning_continues_bit_for_bit(tmp_path, uninterrupted, stop):
     """As kill -9 leaves it: nothing saved since the last epoch."""
