@@ -170,7 +170,7 @@ def count_work(trainer: Trainer, rows: Tensor) -> Work:
 
 class Racer:
     """A network that is trained for `seconds` of wall time, slice by slice. The schedule follows
-    the clock; the error is measured off the clock."""
+    the clock, by the pace until then; the error is measured off the clock."""
 
     def __init__(
         self, molecules: MoleculeSet, network: str, law: str, seconds: float, **settings: Any
@@ -179,7 +179,7 @@ class Racer:
         self.device = settings.get("device", "cpu")
         self.sizes, self.batch_size = probe.task.train.sizes, probe.recipe.batch_size
         batches = draw_batches(self.sizes, self.batch_size, 0, 0)
-        # About: only the rates of widths need it.
+        # About: it is corrected from slice to slice.
         steps = seconds / _pace(probe, batches, seconds / 20, self.device)
         epochs = max(1, round(steps / len(batches)))
         self.trainer = build_trainer(molecules, network, law, epochs=epochs, **settings)
@@ -190,11 +190,11 @@ class Racer:
     def run(self, until: float) -> None:
         """Train to `until` seconds, then measure the validation error."""
         trainer = self.trainer
+        if self.elapsed:  # as many steps as it will come to at its pace
+            trainer.total = round(trainer.progress.step * self.seconds / self.elapsed)
         while self.elapsed < until:
             rows = self._rows()
             start = time.perf_counter()
-            share = max(self.elapsed / self.seconds, 1e-6)
-            trainer.total = max(1, round(trainer.progress.step / share))
             trainer.step(rows)
             trainer.progress.step += 1
             self.elapsed += time.perf_counter() - start

@@ -4,6 +4,7 @@ python experiments/speed.py                all of it, on one CPU thread: writes
                                            results/speed-cpu.json and speed-cpu.svg
 python experiments/speed.py --device gpu   on a GPU, batches of 384: speed-gpu.json and .svg
 python experiments/speed.py --table        only the table of the README, from the results of the CPU
+python experiments/speed.py --again race   only this part, into the results that are there
 python experiments/speed.py --small        seconds, on the sample that is part of the project
 python experiments/speed.py --out F        writes F.json and F.svg instead
 """
@@ -320,8 +321,11 @@ def measure_race(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     return laps.race(molecules, racers, plan.seconds, slices=8, device=plan.device)
 
 
-def measure(plan: Plan, small: bool, path: Path) -> dict[str, Any]:
-    """Everything; what is known is written to `path` after each part."""
+def measure(plan: Plan, small: bool, path: Path, again: str | None) -> dict[str, Any]:
+    """Everything; what is known is written to `path` after each part.
+
+    again: the only part to measure, into what is there.
+    """
     molecules = open_molecules(plan, small)
     machine = measure_machine(plan)
     parts: dict[str, Callable[[], Any]] = {
@@ -339,7 +343,11 @@ def measure(plan: Plan, small: bool, path: Path) -> dict[str, Any]:
         "versions": versions(),
         "molecules": len(molecules) - laps.VALIDATION,
     }
+    if again:
+        record = json.loads(path.read_text())
     for name, part in parts.items():
+        if again not in (None, name):
+            continue
         start = time.perf_counter()
         record[name] = part()
         write_json(path, record)
@@ -392,6 +400,7 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--again", metavar="PART")
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -405,7 +414,7 @@ def main() -> None:
         plan = Plan(light=10, seconds=20, batch=384)
     plan = replace(plan, device=arguments.device)
     out = arguments.out or RESULTS / f"speed-{arguments.device}"
-    record = measure(plan, arguments.small, out.with_suffix(".json"))
+    record = measure(plan, arguments.small, out.with_suffix(".json"), arguments.again)
     write_bytes(out.with_suffix(".svg"), draw(record).encode())
     if out == usual:
         write_table("speed", table(record))

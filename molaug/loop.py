@@ -163,7 +163,7 @@ class Trainer:
         is_shared = getattr(self.law, "instances", None) is None
         captures = capture and self._alone and is_shared and fabric.device.type == "cuda"
         self.draws_ahead = self.law.moves and is_shared and not captures
-        self.drawn: tuple[tuple[int, int], Tensor] | None = None  # of which steps, and elements
+        self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
         if captures:
             self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
         self.progress = Progress()
@@ -252,11 +252,12 @@ class Trainer:
         if not self.draws_ahead:
             return None
         count, size = stride(self.total), max(examples, self.recipe.batch_size)
-        if self.drawn is None or self.drawn[0] != (self._first, count):
+        place = (self._first, count, size)
+        if self.drawn is None or self.drawn[0] != place:
             self._reseed(self._first)
             augmentation = self.task.model.augmentation
             found = augmentation.draw(self.recipe.copies, count * size)
-            self.drawn = (self._first, count), found.unflatten(1, (count, size))
+            self.drawn = place, found.unflatten(1, (count, size))
         return self.drawn[1][:, self.progress.step - self._first, :examples]
 
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:

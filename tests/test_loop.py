@@ -434,3 +434,9 @@ def test_states_that_take_long_to_save_are_saved_less_often(tmp_path, monkeypatc
     assert len(seen) == saves
     assert seen[0] == 0
     assert seen[-1] == one.total
+
+
+def test_a_step_on_more_examples_than_the_last_has_elements_for_all(tmp_path):
+    one = trainer(tmp_path)
+    for count in (16, 40, 7):
+        assert one.step(torch.arange(count)).isfinite()
