@@ -57,7 +57,7 @@ def table(size: str) -> str:
         f"\n{first['train_count']:,} training and {first['test_count']:,} test molecules, raw "
         f"frames, split {first['split']}; {first['parameters']:,} parameters, Mulliken charges as "
         f"a further task; {first['copies']} copies, seed {first['seed']}; {first['device']} of "
-        f"{found['processor']}, one thread, other work beside it.\n"
+        f"{found['processor']}, one thread.\n"
     )
     return markdown(["augmentation", *titles], lines) + about
 
