@@ -15,7 +15,8 @@ from .distributions import Distribution, Haar
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
-EVALUATION_BATCH = 256  # moved molecules at a time; small enough for a laptop's caches
+# Moved molecules at a time: few enough for a laptop's caches, or enough to keep a GPU busy.
+EVALUATION_BATCH, ON_GPU = 256, 1024
 
 
 @torch.no_grad()
@@ -31,15 +32,22 @@ def predictions_and_targets(
     """Both in physical units, of the first `most` examples (default all), in no particular order.
 
     element: moves every input first; its prediction is brought back: rho(g)^-1 f(g x).
-    A function of `seed` and the examples alone: every batch reseeds its own draws.
+    A function of `seed`, the examples and the kind of device alone: every batch reseeds its own
+    draws.
     """
-    found, batch_size = [], max(1, EVALUATION_BATCH // copies)
+    found, batch_size = [], _batch_size(model, copies)
     for i, rows in enumerate(sorted_batches(examples.sizes[:most], batch_size)):
         torch.manual_seed(seed_of(seed, EVALUATION, copies, i))
         batch, target = examples.gather(rows)
         found.append((predict_moved(model, batch, element, copies), target))
     predictions, targets = zip(*found, strict=True)
     return torch.cat(predictions), torch.cat(targets)
+
+
+def _batch_size(model: AveragedModel, copies: int) -> int:
+    """Examples at a time."""
+    most = ON_GPU if model.scaling.shift.is_cuda else EVALUATION_BATCH
+    return max(1, most // copies)
 
 
 def predict_moved(
@@ -136,7 +144,7 @@ def invariance_error(
     """
     turn = turn_at_random(model).augmentation
     variances = []
-    size = max(1, EVALUATION_BATCH // (rotations * copies))
+    size = _batch_size(model, rotations * copies)
     for i, rows in enumerate(torch.arange(min(most, len(examples))).split(size)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)

@@ -10,19 +10,31 @@ from __future__ import annotations
 from typing import Literal, cast, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .action import Output
 from .batch import MoleculeBatch
 from .config import SCALAR_ONLY
 from .geometry import ELEMENTS, TYPICAL_ATOMS, GaussianBasis, assemble, traceless
-from .pairs import PairGeometry, PairLinear
+from .pairs import PairGeometry, PairLinear, gather_messages, pair_terms
 from .vector_channels import VectorChannelNetwork
 
 Level = Literal["coordinates", "vectors", "distances"]
 
 COMPONENTS: dict[Output, int] = {"scalar": 1, "vector": 3, "tensor": 9}
+
+
+def look_up(
+    table: nn.Embedding, charges: Int[Tensor, "graphs nodes"]
+) -> Float[Tensor, "graphs nodes channels"]:
+    """The rows of a table. On a GPU as a product, because the gradient of a look-up has to sort all
+    atoms there."""
+    if charges.device.type == "cpu":
+        rows: Tensor = table(charges)
+        return rows
+    chosen = charges[..., None] == torch.arange(len(table.weight), device=charges.device)
+    return chosen.to(table.weight.dtype) @ table.weight
 
 
 class MessageLayer(nn.Module):
@@ -47,14 +59,12 @@ class MessageLayer(nn.Module):
     def forward(
         self,
         h: Float[Tensor, "graphs nodes channels"],
-        pairs: Float[Tensor, "graphs nodes nodes pair_channels"],
+        terms: Float[Tensor, "graphs nodes nodes channels"],
         envelope: Float[Tensor, "graphs nodes nodes"],
     ) -> Float[Tensor, "graphs nodes channels"]:
-        x = self.norm(h)
-        receiver, sender = self.ends(x).chunk(2, -1)
-        message = (self.pair(pairs) + receiver[:, :, None]).add_(sender[:, None])
-        message = nn.functional.silu(message)
-        gathered = (envelope[:, :, None] @ message).squeeze(2)  # sum over j, weighted
+        """terms: C e_ij, which `pair_terms` makes of this layer's `pair`."""
+        x = self.norm(h).to(terms.dtype)
+        gathered = gather_messages(terms, self.ends(x), envelope)
         return h + self.out(nn.functional.silu(self.update(torch.cat([x, gathered], -1))))
 
 
@@ -103,8 +113,10 @@ class GraphNetwork(nn.Module):
     def encode(self, batch: MoleculeBatch) -> Float[Tensor, "graphs nodes channels"]:
         """What is known of every atom after all messages."""
         h, pairs, envelope = self.embed(batch)
-        for layer in self.layers:
-            h = layer(h, pairs, envelope)
+        layers = cast(list[MessageLayer], [*self.layers])
+        terms = pair_terms(pairs, [layer.pair.weight for layer in layers])
+        for layer, term in zip(layers, terms, strict=True):
+            h = layer(h, term, envelope)
         encoded: Tensor = self.norm(h)
         return encoded
 
@@ -122,7 +134,7 @@ class GraphNetwork(nn.Module):
     def embed(self, batch: MoleculeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Atoms (graphs, nodes, channels), pairs (graphs, nodes, nodes, channels), envelope."""
         charges, positions = batch.charges, batch.positions
-        h = self.element(charges)
+        h = look_up(self.element, charges)
         # In float32 whatever the precision of the network: bf16 has 0.03 Angstrom at ten.
         with torch.autocast(positions.device.type, enabled=False):
             if self.level == "coordinates":
@@ -136,8 +148,8 @@ class GraphNetwork(nn.Module):
             )
         pairs = self.pair(features)
         # In the precision of the products: every layer multiplies them.
-        receiving = self.element_receiving(charges).to(pairs.dtype)
-        sending = self.element_sending(charges).to(pairs.dtype)
+        receiving = look_up(self.element_receiving, charges).to(pairs.dtype)
+        sending = look_up(self.element_sending, charges).to(pairs.dtype)
         pairs = (pairs + receiving[:, :, None]).add_(sending[:, None])
         return h, nn.functional.silu(pairs), near * self._linked(batch)
 

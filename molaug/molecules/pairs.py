@@ -5,6 +5,10 @@ There are eighteen pairs for every atom, so that most of a step is spent here.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, final
 
 import torch
@@ -12,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .geometry import gaussians
+
+MOST_NODES = 256  # of a molecule whose messages are summed by kernels, which hold all senders
 
 
 def multiply(
@@ -80,6 +86,89 @@ class PairGeometry(torch.autograd.Function):
         if total > count:
             grad += grad_features[..., count:] * inverse[..., None]
         return grad.sum(1) - grad.sum(2), None, None, None, None
+
+
+def has_kernels(pairs: Tensor) -> bool:
+    """Whether sums over messages are taken by kernels of their own (`kernels`)."""
+    return pairs.is_cuda and pairs.shape[1] <= MOST_NODES and kernels_work()
+
+
+@cache
+def kernels_work() -> bool:
+    """Whether there is a Triton, which may lack the compiler that it needs."""
+    if find_spec("triton") is None:
+        return False
+    try:
+        from .kernels import GatherMessages  # Triton is not everywhere
+
+        GatherMessages.apply(*(torch.zeros(shape, device="cuda") for shape in _SMALL))
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        logging.getLogger(__name__).warning("messages are summed without kernels: %s", reason)
+        return False
+    return True
+
+
+_SMALL = ((1, 2, 2, 4), (1, 2, 8), (1, 2, 2))  # terms, ends and envelope of a molecule
+
+
+def pair_terms(
+    pairs: Float[Tensor, "graphs i j inputs"], weights: Sequence[Float[Tensor, "outputs inputs"]]
+) -> Iterable[Float[Tensor, "graphs i j outputs"]]:
+    """A linear map of every pair for each of several layers: in training all at once where kernels
+    wait for them, else one after another, when it is asked for."""
+    if not (torch.is_grad_enabled() and has_kernels(pairs)):
+        return (multiply(pairs, weight) for weight in weights)
+    terms: tuple[Tensor, ...] = PairTerms.apply(pairs, torch.cat([*weights]), len(weights))
+    return terms
+
+
+def gather_messages(
+    terms: Float[Tensor, "graphs i j channels"],
+    ends: Float[Tensor, "graphs nodes both"],
+    envelope: Float[Tensor, "graphs i j"],
+) -> Float[Tensor, "graphs i channels"]:
+    """sum_j envelope_ij silu(terms_ij + receiver_i + sender_j) of every atom i; ends: receiver and
+    sender, side by side."""
+    if has_kernels(terms):
+        from .kernels import GatherMessages
+
+        gathered: Tensor = GatherMessages.apply(terms, ends, envelope)
+        return gathered
+    receiver, sender = ends.chunk(2, -1)
+    message = nn.functional.silu((terms + receiver[:, :, None]).add_(sender[:, None]))
+    return (envelope[:, :, None] @ message).squeeze(2)
+
+
+@final
+class PairTerms(torch.autograd.Function):
+    """T_l = e W_l^t for all layers l by one product, which reads pairs once; backwards, too: the
+    gradients of layers are expected where their terms were, as `GatherMessages` leaves them.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        pairs: Float[Tensor, "graphs i j inputs"],
+        weight: Float[Tensor, "all inputs"],
+        layers: int,
+    ) -> tuple[Float[Tensor, "graphs i j outputs"], ...]:
+        weight = weight.to(pairs.dtype)
+        ctx.whole = nn.functional.linear(pairs, weight)
+        ctx.save_for_backward(pairs, weight)
+        terms: tuple[Tensor, ...] = ctx.whole.chunk(layers, -1)
+        return terms
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        pairs, weight = ctx.saved_tensors
+        whole, ctx.whole = ctx.whole, None
+        places = [(t.data_ptr(), t.stride()) for t in whole.chunk(len(grads), -1)]
+        if [(grad.data_ptr(), grad.stride()) for grad in grads] != places:
+            whole = torch.cat(grads, -1)
+        rows = whole.flatten(0, 2)
+        return (rows @ weight).view_as(pairs), rows.mT @ pairs.flatten(0, 2), None
 
 
 class PairLinear(nn.Linear):
