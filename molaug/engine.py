@@ -21,8 +21,9 @@ from torch import Tensor, nn
 WARM = 3  # plain steps of a shape before it is captured: libraries choose kernels in them
 ALIKE = 0.01  # of the norm of all gradients, by which a replayed step may differ from a plain one
 
-# Takes batch, targets, and whether widths move; leaves gradients, and returns the loss without any.
-Gradients = Callable[[Any, Tensor, bool], Tensor]
+# Takes batch, targets, whether widths move, and the elements that move inputs if they are drawn
+# already; leaves gradients, and returns the loss without any.
+Gradients = Callable[[Any, Tensor, bool, Tensor | None], Tensor]
 Outputs = list[Tensor | None]
 Capture = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], Any]]]
 
@@ -35,7 +36,7 @@ class NotCaptured(RuntimeError):
 class Captured:
     """The step of one shape: what it reads, what starts it, and what it writes."""
 
-    inputs: list[Tensor]
+    inputs: list[Tensor]  # of the batch, targets and elements
     replay: Callable[[], Any]
     outputs: Outputs  # the loss, and the gradient of every parameter
 
@@ -63,30 +64,34 @@ class Capturing:
         self.captured: dict[Any, Captured] = {}
         self.works = True
 
-    def __call__(self, batch: Any, target: Tensor, moving: bool) -> Tensor:
+    def __call__(
+        self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None = None
+    ) -> Tensor:
         if not self.works or not is_dataclass(batch):
-            return self.gradients(batch, target, moving)
-        inputs = [*tensors_of(batch).values(), target]
+            return self.gradients(batch, target, moving, elements)
+        inputs = [*tensors_of(batch).values(), target, *([] if elements is None else [elements])]
         shape = (moving, *((t.shape, t.dtype) for t in inputs))
         if shape in self.captured:
             return self._replay(self.captured[shape], inputs)
         self.seen[shape] += 1
         if self.seen[shape] <= WARM:
-            return self.gradients(batch, target, moving)
+            return self.gradients(batch, target, moving, elements)
         try:
-            self.captured[shape] = self._capture(batch, target, moving)
+            self.captured[shape] = self._capture(batch, target, moving, elements)
             return self._replay(self.captured[shape], inputs)
         except RuntimeError as error:
             self.works = False
             self.captured.clear()
             reason = str(error).partition("\n")[0]
             logging.getLogger(__name__).warning("steps on this GPU are not captured: %s", reason)
-            return self._after(reason, batch, target, moving)
+            return self._after(reason, batch, target, moving, elements)
 
-    def _after(self, reason: str, batch: Any, target: Tensor, moving: bool) -> Tensor:
+    def _after(
+        self, reason: str, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
+    ) -> Tensor:
         """A plain step, which some failed captures do not let a process take any more."""
         try:
-            return self.gradients(batch, target, moving)
+            return self.gradients(batch, target, moving, elements)
         except RuntimeError as error:
             raise NotCaptured(
                 f"a step could not be captured ({reason}), and none can be taken since; the same "
@@ -102,35 +107,45 @@ class Capturing:
         assert loss is not None
         return loss.clone()  # the next step of this shape writes over it
 
-    def _capture(self, batch: Any, target: Tensor, moving: bool) -> Captured:
+    def _capture(
+        self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
+    ) -> Captured:
         """A graph of the step, tried on this batch; draws go on as if it had not been made.
 
         Raises RuntimeError if a step waits for the device or a replayed one is not a plain one.
         """
         fixed = {name: value.clone() for name, value in tensors_of(batch).items()}
-        inputs, still = [*fixed.values(), target.clone()], replace(batch, **fixed)
+        still, aim = replace(batch, **fixed), target.clone()
+        drawn = None if elements is None else elements.clone()
+        inputs = [*fixed.values(), aim, *([] if drawn is None else [drawn])]
+
+        def step() -> Outputs:
+            return self._outputs(still, aim, moving, drawn)
+
         # Each part draws what the plain step draws, and nothing has been drawn afterwards.
         devices = [target.device] if target.is_cuda else []
         try:
             with torch.random.fork_rng(devices), alarmed(target.device):
-                plain = self._outputs(still, inputs[-1], moving)
+                plain = step()
             with torch.random.fork_rng(devices):
-                outputs, replay = self.capture(lambda: self._outputs(still, inputs[-1], moving))
-            step = Captured(inputs, replay, outputs)
+                outputs, replay = self.capture(step)
+            captured = Captured(inputs, replay, outputs)
             with torch.random.fork_rng(devices):
-                self._replay(step, inputs)
+                self._replay(captured, inputs)
         finally:
             for parameter in self.parameters:
                 parameter.grad = None
         if not (difference := relative_difference(outputs, plain)) <= ALIKE:
             raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
-        return step
+        return captured
 
-    def _outputs(self, batch: Any, target: Tensor, moving: bool) -> Outputs:
+    def _outputs(
+        self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
+    ) -> Outputs:
         """The loss of a plain step, and its gradients in memory of their own."""
         for parameter in self.parameters:
             parameter.grad = None
-        loss = self.gradients(batch, target, moving)
+        loss = self.gradients(batch, target, moving, elements)
         return [loss, *(parameter.grad for parameter in self.parameters)]
 
 

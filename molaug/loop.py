@@ -162,7 +162,7 @@ class Trainer:
         # gradient, which spoils a capture.
         is_shared = getattr(self.law, "instances", None) is None
         captures = capture and self._alone and is_shared and fabric.device.type == "cuda"
-        self.draws_ahead = self.law.moves and is_shared and not captures
+        self.draws_ahead = self.law.moves and is_shared
         self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
         if captures:
             self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
@@ -263,26 +263,24 @@ class Trainer:
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
         mean over processes is that of all rows, however they are spread."""
-        if self._alone and elements is None:
-            return self.take_gradients(*self.task.train.gather(rows), moving)
         if self._alone:
-            return self._take_gradients(*self.task.train.gather(rows), moving, elements=elements)
+            return self.take_gradients(*self.task.train.gather(rows), moving, elements)
         share = Share(len(rows), self.fabric.global_rank, self.fabric.world_size)
         mine = rows[share.first :: share.step]
         weight = len(mine) * share.step / share.whole
         if not len(mine):  # more processes than examples: this one only keeps the others company
             mine, share = rows[:1], Share(len(rows), 0, len(rows))
         batch, target = self.task.train.gather(mine)
-        return self._take_gradients(batch, target, moving, share, weight, elements)
+        return self._take_gradients(batch, target, moving, elements, share, weight)
 
     def _take_gradients(
         self,
         batch: Any,
         target: Tensor,
         moving: bool,
+        elements: Tensor | None = None,
         share: Share | None = None,
         weight: float = 1.0,
-        elements: Tensor | None = None,
     ) -> Tensor:
         """Forwards and backwards; returns the loss, without its gradient."""
         copies = self.recipe.copies

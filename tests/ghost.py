@@ -35,7 +35,7 @@ SMALL = {
     **{"epochs": 2, "batch_size": 8, "channels": 16, "layers": 1},
 }
 CASES = {  # the task, its symmetry and other settings
-    "homo": ("qm9", "learned", {"partial_charges": 0.5}),
+    "homo": ("qm9", "learned", {"partial_charges": 0.5, "properties": 1.0}),
     "homo, fixed": ("qm9", "fixed", {"copies": 2}),
     "dipole in Aff(3)": ("qm9", "learned", {"target": "dipole", "group": "aff3", "copies": 2}),
     "quadrupole": ("qm9", "learned", {"target": "quadrupole"}),

@@ -34,7 +34,6 @@ def replayable(function):
 def trained(folder, capture=None):
     """Weights and history of a run, plain or by `capture`, and what captured them."""
     trainer = Trainer(build_task(), ScaleFree(), LONG, folder, start_fabric("cpu"))
-    trainer.draws_ahead = False  # a captured step draws for itself
     engine = None
     if capture is not None:
         parameters = [*trainer.task.model.parameters()]
@@ -94,7 +93,7 @@ def test_a_step_that_cannot_be_captured_is_taken_plainly_and_said(
 
 
 def test_where_a_failed_capture_leaves_nothing_working_the_way_on_is_said():
-    def gradients(batch, target, moving):
+    def gradients(batch, target, moving, elements):
         if engine.seen and not engine.works:
             raise RuntimeError("offset increment outside graph capture")
         return target.sum()
@@ -108,7 +107,7 @@ def test_where_a_failed_capture_leaves_nothing_working_the_way_on_is_said():
 
 
 def test_batches_that_are_no_records_of_tensors_are_left_alone():
-    def gradients(batch, target, moving):
+    def gradients(batch, target, moving, elements):
         return target.sum()
 
     engine = Capturing(gradients, [], impossible)
@@ -130,7 +129,6 @@ def test_graphs_of_a_gpu_are_used_and_come_to_the_same(tmp_path):
         fabric = start_fabric("gpu")
         task = build_task(device=fabric.device)
         trainer = Trainer(task, ScaleFree(), LONG, folder, fabric, capture)
-        trainer.draws_ahead = False
         return trainer, trainer.fit()
 
     captured, found = train(tmp_path / "captured", True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ class MoleculeBatch:
     positions: Float[Tensor, "graphs nodes 3"]  # [Angstrom], zero where padded
     charges: Int[Tensor, "graphs nodes"]  # nuclear charges (6 is carbon), zero where padded
     partial: Float[Tensor, "graphs nodes"] | None = None  # partial charges [e], if to be learned
+    # Standardised, if they are to be learned too.
+    properties: Float[Tensor, "graphs properties"] | None = None
 
     def __len__(self) -> int:
         return self.charges.shape[0]
@@ -37,14 +40,16 @@ class MoleculeBatch:
         """Every molecule `copies` times: all of the first copy, then all of the second, ..."""
         if copies == 1:
             return self
-        partial = None if self.partial is None else self.partial.repeat(copies, 1)
-        positions, charges = self.positions.repeat(copies, 1, 1), self.charges.repeat(copies, 1)
-        return MoleculeBatch(positions, charges, partial)
+        return self._each(lambda values: values.repeat(copies, *[1] * (values.ndim - 1)))
 
     def to(self, device: torch.device | str) -> MoleculeBatch:
         """The same batch on another device."""
-        partial = None if self.partial is None else self.partial.to(device)
-        return MoleculeBatch(self.positions.to(device), self.charges.to(device), partial)
+        return self._each(lambda values: values.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> MoleculeBatch:
+        """All that there is, changed."""
+        there = {name: value for name, value in vars(self).items() if value is not None}
+        return MoleculeBatch(**{name: change(value) for name, value in there.items()})
 
     def features(self) -> Float[Tensor, "graphs features"]:
         """Numbers in which a change of pose shows: the centre and the second moments of nuclear

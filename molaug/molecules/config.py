@@ -64,6 +64,7 @@ class QM9Config(RunConfig):
         **RunConfig.usual,
         "schedule": "linear",
         "partial_charges": 0.0,
+        "properties": 0.0,
         "symmetry": ("learned", "fixed"),
     }
     presets: ClassVar = {
@@ -147,6 +148,13 @@ class QM9Config(RunConfig):
         unset="0, speedrun 0.5",
         at_least=0,
     )
+    properties: float | None = option(
+        None,
+        "weight of learning the other scalar properties of QM9 too",
+        "run",
+        unset="0",
+        at_least=0,
+    )
     split: str = option(
         "dimenet", "which molecules train, validate and test", "data", choices=split_names
     )
@@ -156,10 +164,11 @@ class QM9Config(RunConfig):
 
     def _check_data(self) -> None:
         others = [name for name in self.network if name not in LEVELS]
-        if others and self.partial_charges:
-            raise ValueError(
-                f"--partial-charges: takes the networks {' '.join(LEVELS)}, not {others[0]}"
-            )
+        for name in ("partial_charges", "properties"):
+            if others and getattr(self, name):
+                raise ValueError(
+                    f"{flag_of(name)}: takes the networks {' '.join(LEVELS)}, not {others[0]}"
+                )
         kind = target_kind(self.target)
         for name in {*self.network} & {*SCALAR_ONLY}:
             if kind != "scalar":

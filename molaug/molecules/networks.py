@@ -17,7 +17,7 @@ from .action import Output
 from .batch import MoleculeBatch
 from .config import SCALAR_ONLY
 from .geometry import ELEMENTS, TYPICAL_ATOMS, GaussianBasis, assemble, traceless
-from .pairs import PairGeometry, PairLinear, gather_messages, pair_terms
+from .pairs import PairGeometry, PairLinear, activate_pairs, gather_messages, pair_terms
 from .vector_channels import VectorChannelNetwork
 
 Level = Literal["coordinates", "vectors", "distances"]
@@ -148,10 +148,9 @@ class GraphNetwork(nn.Module):
             )
         pairs = self.pair(features)
         # In the precision of the products: every layer multiplies them.
-        receiving = look_up(self.element_receiving, charges).to(pairs.dtype)
-        sending = look_up(self.element_sending, charges).to(pairs.dtype)
-        pairs = (pairs + receiving[:, :, None]).add_(sending[:, None])
-        return h, nn.functional.silu(pairs), near * self._linked(batch)
+        ends = [look_up(table, charges) for table in (self.element_receiving, self.element_sending)]
+        pairs = activate_pairs(pairs, torch.cat(ends, -1).to(pairs.dtype))
+        return h, pairs, near * self._linked(batch)
 
     def _linked(self, batch: MoleculeBatch) -> Tensor:
         """One between different atoms, zero for padding, (graphs, nodes, nodes)."""

@@ -123,21 +123,32 @@ def pair_terms(
     return terms
 
 
+def activate_pairs(
+    terms: Float[Tensor, "graphs i j channels"], ends: Float[Tensor, "graphs nodes both"]
+) -> Float[Tensor, "graphs i j channels"]:
+    """silu(terms_ij + receiver_i + sender_j); ends: receiver and sender, side by side."""
+    if has_kernels(terms):
+        from .kernels import ActivatePairs
+
+        activated: Tensor = ActivatePairs.apply(terms, ends)
+        return activated
+    receiver, sender = ends.chunk(2, -1)
+    return nn.functional.silu((terms + receiver[:, :, None]).add_(sender[:, None]))
+
+
 def gather_messages(
     terms: Float[Tensor, "graphs i j channels"],
     ends: Float[Tensor, "graphs nodes both"],
     envelope: Float[Tensor, "graphs i j"],
 ) -> Float[Tensor, "graphs i channels"]:
-    """sum_j envelope_ij silu(terms_ij + receiver_i + sender_j) of every atom i; ends: receiver and
-    sender, side by side."""
+    """sum_j envelope_ij silu(terms_ij + receiver_i + sender_j) of every atom i; ends as for
+    `activate_pairs`."""
     if has_kernels(terms):
         from .kernels import GatherMessages
 
         gathered: Tensor = GatherMessages.apply(terms, ends, envelope)
         return gathered
-    receiver, sender = ends.chunk(2, -1)
-    message = nn.functional.silu((terms + receiver[:, :, None]).add_(sender[:, None]))
-    return (envelope[:, :, None] @ message).squeeze(2)
+    return (envelope[:, :, None] @ activate_pairs(terms, ends)).squeeze(2)
 
 
 @final

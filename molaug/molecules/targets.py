@@ -105,6 +105,12 @@ def find_target(name: str) -> Target:
     return TARGETS[name]
 
 
+def other_properties(target: str) -> tuple[str, ...]:
+    """The scalar properties of QM9 without that of a target, and without rotational constants."""
+    quantity = target.partition("_")[0]
+    return tuple(name for name in PROPERTIES[3:] if name != quantity)
+
+
 def target_values(molecules: MoleculeSet, name: str) -> np.ndarray:
     """The values of a target, in its published unit.
 

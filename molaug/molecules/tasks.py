@@ -36,8 +36,8 @@ class MoleculeExamples:
     """Molecules and their targets, resident on one device and gathered there.
 
     values: a scalar (graphs,), vector (graphs, 3) or tensor (graphs, 3, 3) of each, in physical
-    units. partial: with Mulliken charges. Raises ValueError for values of another shape, or one
-    that is no finite number.
+    units. partial: with Mulliken charges. properties: (graphs, properties) standardised, to be
+    learned too. Raises ValueError for values of another shape, or one that is no finite number.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class MoleculeExamples:
         device: torch.device | str = "cpu",
         *,
         partial: bool = False,
+        properties: np.ndarray | None = None,
     ) -> None:
         values = np.asarray(values, np.float64)
         if len(values) != len(molecules) or values.shape[1:] not in ((), (3,), (3, 3)):
@@ -63,6 +64,9 @@ class MoleculeExamples:
         self.partial: Float[Tensor, "graphs nodes"] | None = None  # Mulliken charges [e]
         if partial:
             self.partial = torch.from_numpy(molecules.pad(molecules.mulliken, nodes)).to(device)
+        self.properties: Float[Tensor, "graphs properties"] | None = None
+        if properties is not None:
+            self.properties = torch.from_numpy(properties).float().to(device)
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).to(device)
@@ -80,8 +84,9 @@ class MoleculeExamples:
         nodes = int(self._sizes[rows.numpy()].max())
         rows = send(rows, self.charges.device)
         partial = None if self.partial is None else self.partial[rows, :nodes]
-        batch = MoleculeBatch(self.positions[rows, :nodes], self.charges[rows, :nodes], partial)
-        return batch, self.targets[rows]
+        properties = None if self.properties is None else self.properties[rows]
+        positions, charges = self.positions[rows, :nodes], self.charges[rows, :nodes]
+        return MoleculeBatch(positions, charges, partial, properties), self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:
         return "molecules " + ", ".join(str(i) for i in self.index[rows.numpy()])
@@ -127,6 +132,17 @@ def learned_values(
     return qm9.subtract_references(values, molecules, references)
 
 
+def further_values(training: MoleculeSet, target: str) -> np.ndarray:
+    """All other properties of the training molecules, standardised, (graphs, properties); total
+    energies without what atoms contribute."""
+    rows, columns = np.arange(len(training)), []
+    for name in qm9.other_properties(target):
+        values = learned_values(training, name, fit_atoms(training, rows, name))
+        scaling = build_scaling(values)
+        columns.append((values - float(scaling.shift)) / float(scaling.scale))
+    return np.stack(columns, 1)
+
+
 def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:
     """The law of a `--symmetry`: learned, fixed (Haar rotations, uniform translations) or none."""
     if symmetry == "learned":
@@ -154,9 +170,10 @@ def build_model(
         network = build_network(
             network, output=target.kind, channels=config.channels, layers=config.layers
         )
-        if config.partial_charges:
+        weights = (config.partial_charges or 0.0, config.properties or 0.0)
+        if any(weights):
             assert isinstance(network, GraphNetwork), "the configuration allows no other"
-            network = AuxiliaryNetwork(network, config.partial_charges)
+            network = AuxiliaryNetwork(network, *weights, len(qm9.other_properties(config.target)))
     law = build_distribution(symmetry, GROUPS[config.group](), config)
     return AveragedModel(network, Augmentation(law, MoleculeAction(target.kind)), scaling)
 
@@ -181,11 +198,14 @@ def build_task(
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
     parts |= {"canonical": test, "rotated": rotated}
-    charges = bool(config.partial_charges)
-    examples = {
-        name: MoleculeExamples(p, values(p), device, partial=charges and name == "train")
-        for name, p in parts.items()
-    }
+    examples = {name: MoleculeExamples(p, values(p), device) for name, p in parts.items()}
+    examples["train"] = MoleculeExamples(
+        parts["train"],
+        values(parts["train"]),
+        device,
+        partial=bool(config.partial_charges),
+        properties=further_values(parts["train"], config.target) if config.properties else None,
+    )
     target, group = qm9.find_target(config.target), GROUPS[config.group]()
     scaling = build_scaling(values(parts["train"]))
     task = Task(
