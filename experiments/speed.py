@@ -4,7 +4,7 @@ python experiments/speed.py                all of it, on one CPU thread: writes
                                            results/speed-cpu.json and speed-cpu.svg
 python experiments/speed.py --device gpu   on a GPU, batches of 384: speed-gpu.json and .svg
 python experiments/speed.py --table        only the table of the README, from the results of the CPU
-python experiments/speed.py --again race   only this part, into the results that are there
+python experiments/speed.py --only race    only this part or these, into the results that are there
 python experiments/speed.py --small        seconds, on the sample that is part of the project
 python experiments/speed.py --out F        writes F.json and F.svg instead
 """
@@ -29,7 +29,7 @@ from typing import Any
 import laps
 import numpy as np
 import torch
-from stopwatch import interleave, spread
+from stopwatch import interleave, spread, wait
 from tables import RESULTS, markdown, write_table
 
 from molaug.costs import MEASURED, ROUGHLY
@@ -57,6 +57,7 @@ OURS = {  # network, channels, layers
 PYG = ("schnet", "dimenetpp", "visnet")
 THEIRS = {f"{name} (PyG)": (name, 0, 0) for name in PYG}
 ATOMS = 18
+PROFILED, LARGEST, NAMED = 4, 30, 100  # steps, what is listed of them, and characters of a name
 # Of a quick run on HOMO: after which share all widths are open and stay, and how often the costs of
 # six generators are measured until then, well and roughly.
 SETTLED, MEASURED_TIMES, ROUGHLY_TIMES = 14 / 24, 4, 1
@@ -303,6 +304,45 @@ def measure_start(plan: Plan, small: bool) -> dict[str, Any]:
     return seconds
 
 
+def measure_anatomy(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
+    """Where the time of a step goes: of a GPU the kernels of the largest network, of a CPU the
+    operations of the small one, by the profiler of torch."""
+    on_gpu = plan.device == "gpu"
+    size = {"channels": 256, "layers": 8, "precision": "bf16-mixed"} if on_gpu else {}
+    trainer = plan.build(molecules, "coordinates", "se3", **size)
+    step = laps.steps(trainer, laps.choose_rows(molecules, plan.batch, ATOMS), count=1)
+    seconds = float(np.median(plan.time({"step": step}, plan.light // 4 + 1)["step"]))
+    activity = (
+        torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+    )
+    with torch.profiler.profile(activities=[activity], acc_events=True) as profile:
+        for _ in range(PROFILED):
+            step()
+        wait(plan.device)
+    spent = {
+        one.key: (one.self_device_time_total if on_gpu else one.self_cpu_time_total, one.count)
+        for one in profile.key_averages()
+    }
+    whole = sum(time for time, _ in spent.values())
+    largest = sorted(spent.items(), key=lambda item: -item[1][0])[:LARGEST]
+    return {
+        "what": f"coordinates {'256 x 8 in bfloat16' if on_gpu else '48 x 3'}, batch {plan.batch} "
+        f"of {ATOMS} atoms, a step that does not move widths",
+        "step_ms": round(1e3 * seconds, 3),
+        "busy_ms": round(whole / PROFILED / 1e3, 3),
+        "started": round(sum(count for _, count in spent.values()) / PROFILED),
+        "largest": [
+            {
+                "name": name[:NAMED],
+                "times": round(count / PROFILED, 1),
+                "microseconds": round(time / PROFILED, 1),
+                "share": round(time / whole, 4),
+            }
+            for name, (time, count) in largest
+        ],
+    }
+
+
 def draw(record: dict[str, Any]) -> str:
     """Error against seconds of training, one CPU thread each or the GPU."""
     lines = {name: Series(one["points_seconds_meV"]) for name, one in record["race"].items()}
@@ -321,10 +361,10 @@ def measure_race(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     return laps.race(molecules, racers, plan.seconds, slices=8, device=plan.device)
 
 
-def measure(plan: Plan, small: bool, path: Path, again: str | None) -> dict[str, Any]:
+def measure(plan: Plan, small: bool, path: Path, only: list[str]) -> dict[str, Any]:
     """Everything; what is known is written to `path` after each part.
 
-    again: the only part to measure, into what is there.
+    only: the parts to measure, into what is there.
     """
     molecules = open_molecules(plan, small)
     machine = measure_machine(plan)
@@ -334,6 +374,7 @@ def measure(plan: Plan, small: bool, path: Path, again: str | None) -> dict[str,
         "exponentials": lambda: measure_exponentials(plan),
         "milliseconds_per_molecule": lambda: measure_sizes(molecules, plan),
         "throughput": lambda: measure_throughput(molecules, plan, machine),
+        "anatomy": lambda: measure_anatomy(molecules, plan),
         "race": lambda: measure_race(molecules, plan),
     }
     record: dict[str, Any] = {
@@ -343,15 +384,19 @@ def measure(plan: Plan, small: bool, path: Path, again: str | None) -> dict[str,
         "versions": versions(),
         "molecules": len(molecules) - laps.VALIDATION,
     }
-    if again:
-        record = json.loads(path.read_text())
+    if unknown := {*only} - {*parts}:
+        raise SystemExit(f"--only {' '.join(unknown)}: choose from {', '.join(parts)}")
+    if only and path.exists():
+        record |= {k: v for k, v in json.loads(path.read_text()).items() if k in {*parts}}
     for name, part in parts.items():
-        if again not in (None, name):
+        if only and name not in only:
             continue
         start = time.perf_counter()
         record[name] = part()
         write_json(path, record)
         print(f"{name}: {time.perf_counter() - start:.0f} s", file=sys.stderr)
+    if "race" not in record:
+        return record
     ours, schnet = (record["race"][k] for k in ("coordinates, learned SE(3)", "schnet"))
     record["throughput_ratio"] = {
         "ours_over_pyg_schnet": round(
@@ -400,7 +445,7 @@ def main() -> None:
     )
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--again", metavar="PART")
+    parser.add_argument("--only", metavar="PART", nargs="+", default=[])
     parser.add_argument("--device", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
@@ -414,7 +459,9 @@ def main() -> None:
         plan = Plan(light=10, seconds=20, batch=384)
     plan = replace(plan, device=arguments.device)
     out = arguments.out or RESULTS / f"speed-{arguments.device}"
-    record = measure(plan, arguments.small, out.with_suffix(".json"), arguments.again)
+    record = measure(plan, arguments.small, out.with_suffix(".json"), arguments.only)
+    if not {"race", "throughput"} <= {*record}:
+        return
     write_bytes(out.with_suffix(".svg"), draw(record).encode())
     if out == usual:
         write_table("speed", table(record))

@@ -43,12 +43,18 @@ class Share:
 
 
 class Augmentation(nn.Module):
-    """Draws one element per copy and example, g = exp(a) with a from `distribution`, and acts."""
+    """Draws one element per copy and example, g = exp(a) with a from `distribution`, and acts.
 
-    def __init__(self, distribution: Distribution, action: Action) -> None:
+    jitter: in training, the standard deviation of the noise by which the action's
+    `disturb(batch, deviation, copies, share)` moves parts of an example against each other; for
+    actions that have one.
+    """
+
+    def __init__(self, distribution: Distribution, action: Action, jitter: float = 0.0) -> None:
         super().__init__()
         self.distribution = distribution
         self.action = action
+        self.jitter = jitter
 
     def draw(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs n n"]:
         """Elements of the group, in float32 whatever the precision of the network."""
@@ -68,14 +74,20 @@ class Augmentation(nn.Module):
         process would draw for all of it.
         elements: for the whole batch, where they have been drawn already.
         """
+        share = share or Share(len(batch))
         if not self.distribution.moves:
             n, device = self.distribution.group.dimension + 1, self.distribution.caps.device
             identity = torch.eye(n, device=device).expand(copies * len(batch), n, n)
-            return batch.repeat(copies), identity
-        share = share or Share(len(batch))
+            return self._disturbed(batch.repeat(copies), copies, share), identity
         if elements is None:
             with torch.autocast(self.distribution.caps.device.type, enabled=False):
                 self.distribution.look(batch)
             elements = self.draw(copies, share.whole)
         mine = elements[:, share.first :: share.step].flatten(0, 1)
-        return self.action.act(mine, batch.repeat(copies)), mine
+        moved = self.action.act(mine, batch.repeat(copies))
+        return self._disturbed(moved, copies, share), mine
+
+    def _disturbed(self, batch: Any, copies: int, share: Share) -> Any:
+        if not (self.training and self.jitter):
+            return batch
+        return self.action.disturb(batch, self.jitter, copies, share)  # type: ignore[attr-defined]

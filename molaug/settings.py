@@ -44,7 +44,10 @@ class RunConfig(Config):
     task: ClassVar[str]
     domain: ClassVar[str]
     presets: ClassVar[Mapping[str, Sizes]]
-    usual: ClassVar[Sizes] = {"schedule": "cosine", "precision": "32-true"}
+    usual: ClassVar[Sizes] = {
+        **{"schedule": "cosine", "precision": "32-true"},
+        "weight_decay": 0.01,
+    }
     subject: ClassVar[tuple[str, ...]] = ()
     decisive: ClassVar[tuple[str, ...]] = ()
 
@@ -113,7 +116,9 @@ class RunConfig(Config):
         choices=("cosine", "linear"),
     )
     rate: float | None = option(None, "peak learning rate", "run", unset="preset", above=0)
-    weight_decay: float = option(0.01, "of the network, never of widths", "run", at_least=0)
+    weight_decay: float | None = option(
+        None, "of the network, never of widths", "run", unset="preset, mostly 0.01", at_least=0
+    )
     clip: float = option(1.0, "largest norm of the gradient", "run", above=0)
     averaging: float = option(
         0.995, "decay of the running average of weights", "run", at_least=0, below=1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from molaug.augmentation import Action, Augmentation, Batch
+from molaug.augmentation import Action, Augmentation, Batch, Share
 from molaug.distributions import Haar, Identity, LearnedUniform, Uniform
 from molaug.groups import SE3, Aff3
 from molaug.molecules.action import MoleculeAction
@@ -70,3 +70,31 @@ def test_draws_are_a_function_of_the_seed():
     other, _ = augmentation(BATCH)
     assert torch.equal(first.positions, again.positions)
     assert not torch.equal(first.positions, other.positions)
+
+
+def test_jitter_moves_every_atom_of_its_own_in_training_only():
+    sizes = torch.tensor([9] * 200 + [4] * 200)
+    charges = (torch.arange(9) < sizes[:, None]).int()
+    batch = MoleculeBatch(torch.zeros(400, 9, 3), charges)
+    for law in (Identity(SE3()), Haar(SE3())):
+        augmentation = Augmentation(law, MoleculeAction(), jitter=0.1)
+        moved = augmentation(batch, 2)[0].positions
+        there = batch.repeat(2).mask
+        assert not moved[~there].any()
+        assert moved[there].std().item() == pytest.approx(0.1, rel=0.05)
+        assert moved[:400].ne(moved[400:])[there[:400]].all()
+        assert not augmentation.eval()(batch, 2)[0].positions.any()
+
+
+def test_shares_of_a_batch_get_the_noise_of_the_whole():
+    augmentation = Augmentation(Identity(SE3()), MoleculeAction(), jitter=0.1)
+    batch = MoleculeBatch(torch.zeros(5, 6, 3), torch.ones(5, 6, dtype=torch.int))
+
+    def noise(part: MoleculeBatch, share: Share) -> torch.Tensor:
+        torch.manual_seed(1)
+        return augmentation(part, 3, share)[0].positions.unflatten(0, (3, len(part)))
+
+    whole = noise(batch, Share(5))
+    for first in (0, 1):
+        smaller = MoleculeBatch(batch.positions[first::2, :4], batch.charges[first::2, :4])
+        assert torch.equal(noise(smaller, Share(5, first, 2)), whole[:, first::2, :4])

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from molaug.augmentation import Share
+
 from .batch import MoleculeBatch
 
 Output = Literal["scalar", "vector", "tensor"]
@@ -44,6 +46,19 @@ class MoleculeAction:
             moved = torch.baddbmm(shift, batch.positions, linear.mT)
         moved = moved * batch.mask[..., None]
         return replace(batch, positions=moved)
+
+    def disturb(
+        self, batch: MoleculeBatch, deviation: float, copies: int, share: Share
+    ) -> MoleculeBatch:
+        """Every atom moved by a normal number [Angstrom] along each axis; `copies` and `share` are
+        those of the molecules, and the noise what one process would draw for all of them."""
+        places = batch.positions
+        nodes = places.shape[1]
+        # As many numbers for each molecule however many atoms the largest of a share has.
+        most = -(-nodes // 32) * 32
+        noise = torch.randn(copies, share.whole, most, 3, device=places.device)
+        mine = noise[:, share.first :: share.step, :nodes].flatten(0, 1)
+        return replace(batch, positions=places + deviation * mine * batch.mask[..., None])
 
     def act_on_output(self, elements: Float[Tensor, "graphs 4 4"], prediction: Tensor) -> Tensor:
         """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""

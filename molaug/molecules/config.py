@@ -65,6 +65,7 @@ class QM9Config(RunConfig):
         "schedule": "linear",
         "partial_charges": 0.0,
         "properties": 0.0,
+        "jitter": 0.0,
         "symmetry": ("learned", "fixed"),
     }
     presets: ClassVar = {
@@ -94,7 +95,10 @@ class QM9Config(RunConfig):
             "channels": 256,
             "layers": 8,
             "rate": 0.003,
+            "weight_decay": 0.02,
             "partial_charges": 0.5,
+            "properties": 1.0,
+            "jitter": 0.02,
             "precision": "bf16-mixed",
             "symmetry": ("learned",),
         },
@@ -152,7 +156,14 @@ class QM9Config(RunConfig):
         None,
         "weight of learning the other scalar properties of QM9 too",
         "run",
-        unset="0",
+        unset="0, speedrun 1",
+        at_least=0,
+    )
+    jitter: float | None = option(
+        None,
+        "standard deviation of noise on the places of atoms in training [Angstrom]",
+        "run",
+        unset="0, speedrun 0.02",
         at_least=0,
     )
     split: str = option(

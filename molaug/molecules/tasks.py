@@ -175,7 +175,8 @@ def build_model(
             assert isinstance(network, GraphNetwork), "the configuration allows no other"
             network = AuxiliaryNetwork(network, *weights, len(qm9.other_properties(config.target)))
     law = build_distribution(symmetry, GROUPS[config.group](), config)
-    return AveragedModel(network, Augmentation(law, MoleculeAction(target.kind)), scaling)
+    augmentation = Augmentation(law, MoleculeAction(target.kind), config.jitter or 0.0)
+    return AveragedModel(network, augmentation, scaling)
 
 
 def build_task(

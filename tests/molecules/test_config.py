@@ -277,7 +277,7 @@ def test_a_setting_is_in_the_name_unless_it_is_of_the_grid_or_the_place(spec):
         **{"weight_decay": 0.7, "clip": 0.7, "averaging": 0.7, "probing": 0.7},
         **{"directions": "learned", "devices": 2, "schedule": "cosine"},
         **{"jobs": 2, "engine": "plain"},
-        **{"partial_charges": 0.7, "properties": 0.7},
+        **{"partial_charges": 0.7, "properties": 0.7, "jitter": 0.7},
     }
     usual = resolve(QM9Config(preset="quick"), gpu=False)
     changed = resolve(QM9Config(**{"preset": "quick", spec.name: other[spec.name]}), gpu=False)
