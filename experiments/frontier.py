@@ -24,7 +24,6 @@ PUBLISHED = {
 SHOWN = (("learned", "coordinates"), ("none", "e3nn"))  # symmetry and network
 RUNS = {  # of speedrun.py
     "speedrun-cpu.json": ("two CPU cores", "speedrun"),
-    "speedrun-short.json": ("one GPU", "speedrun, short"),
     "speedrun.json": ("one GPU", "speedrun"),
 }
 TICKS = {"10 s": 10, "1 min": 60, "10 min": 600, "2 h": 7200, "1 day": 86_400, "5 d": 432_000}

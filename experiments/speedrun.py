@@ -1,20 +1,18 @@
 """HOMO of QM9 from a fresh interpreter to the test error, against the clock.
 
 python experiments/speedrun.py [SIZE]            train what is missing of SIZE, write
-                                                 results/speedrun.json (for the GPU) or
+                                                 results/speedrun.json (of a GPU) or
                                                  speedrun-SIZE.json, and the table
 python experiments/speedrun.py [SIZE] --table    only the table, from what is there
 
 SIZE is one of
 
-    gpu    three seeds of the preset speedrun, ten minutes each, written for one H100
-    short  one seed of it in five minutes
+    gpu    three seeds of the preset speedrun, at most ten minutes each on an H100 or H200
     cpu    two seeds of the quick preset with the same recipe, two threads
     tiny   to see that it runs; it is not written into the README
 
 The clock runs over everything: interpreter, opening the data, training, tests. A run that was
-stopped is continued by the same command, and its clock too. Where the time is given, two epochs are
-rehearsed first, off the clock, and as many are run as fit into it.
+stopped is continued by the same command, and its clock too.
 """
 
 from __future__ import annotations
@@ -24,34 +22,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tables import RESULTS, TINY, markdown, mean_and_deviation, processor, result, run_command
 
 from molaug.files import write_json
-from molaug.history import read_history
 
 RECIPE = ("--partial-charges", "0.5", "--schedule", "linear", "--symmetry", "learned")
-
-
-@dataclass(frozen=True)
-class Size:
-    """What is asked of the command, for how many seeds; and the seconds of each, if given."""
-
-    seeds: int
-    flags: Sequence[str]
-    seconds: float | None = None
-
-
-SIZES = {
-    "gpu": Size(3, ["--preset", "speedrun"], 600),
-    "short": Size(1, ["--preset", "speedrun"], 300),
-    "cpu": Size(2, ["--preset", "quick", *RECIPE]),
-    "tiny": Size(2, [*TINY, *RECIPE], 20),
+SIZES: dict[str, tuple[int, Sequence[str]]] = {  # how many seeds, and what is asked of the command
+    "gpu": (3, ["--preset", "speedrun"]),
+    "cpu": (2, ["--preset", "quick", *RECIPE]),
+    "tiny": (2, [*TINY, *RECIPE]),
 }
-SPARE = 0.97  # of the seconds are used: epochs are not all alike
 
 
 def where(size: str) -> Path:
@@ -77,37 +60,12 @@ def run(asked: Sequence[str], folder: Path) -> float:
     return float(before)
 
 
-def fitting(seconds: float, rehearsed: float, epochs: Sequence[float]) -> int:
-    """How many epochs fit into so many seconds.
-
-    rehearsed: the seconds of a whole run of two epochs; epochs: those at the end of each. What the
-    first takes longer, because graphs are captured and caches are cold, is taken once.
-    """
-    each = epochs[1] - epochs[0]
-    return max(1, int((SPARE * seconds - (rehearsed - 2 * each)) / each))
-
-
-def rehearse(size: Size, folder: Path) -> list[str]:
-    """The flag that says how many epochs fit, found once; none where no time is given."""
-    if size.seconds is None:
-        return []
-    found = folder / "epochs.json"
-    if not found.exists():
-        place = folder / "rehearsal"
-        seconds = run(command([*size.flags, "--epochs", "2"], 0), place)
-        (history,) = place.glob("*/history.csv")
-        ends = [row["seconds"] for row in read_history(history)]
-        write_json(found, fitting(size.seconds, seconds, ends))
-    return ["--epochs", str(json.loads(found.read_text()))]
-
-
 def train_all(name: str) -> None:
     """Every seed, one after the other."""
-    size, place = SIZES[name], Path("runs") / f"speedrun-{name}"
-    epochs = rehearse(size, place)
+    seeds, flags = SIZES[name]
     runs = []
-    for seed in range(size.seeds):
-        folder, asked = place / str(seed), command([*size.flags, *epochs], seed)
+    for seed in range(seeds):
+        folder, asked = Path("runs") / f"speedrun-{name}" / str(seed), command(flags, seed)
         seconds = run(asked, folder)
         row = json.loads((folder / "comparison.json").read_text())["rows"][0]
         runs.append(
@@ -150,4 +108,4 @@ def table(size: str) -> str:
 
 
 if __name__ == "__main__":
-    run_command("speedrun", SIZES, train_all, table)
+    run_command("speedrun", SIZES, train_all, table)  # --table writes it for all sizes

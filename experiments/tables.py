@@ -63,17 +63,19 @@ def run_command(
     train_all: Callable[[str], None],
     table: Callable[[str], str],
 ) -> None:
-    """The command of an experiment: `[SIZE] [--table]`; a tiny table is only shown."""
+    """The command of an experiment: `[SIZE] [--table]`. The table of another size than cpu is
+    written between marks of its own, NAME-SIZE, and only shown where no page has them."""
     parser = argparse.ArgumentParser()
     parser.add_argument("size", nargs="?", default="cpu", choices=sizes)
     parser.add_argument("--table", action="store_true", help="only the table")
     asked = parser.parse_args()
     if not asked.table:
         train_all(asked.size)
-    if asked.size == "tiny":
-        print(table(asked.size))
-    else:
-        write_table(name, table(asked.size))
+    made, place = table(asked.size), name if asked.size == "cpu" else f"{name}-{asked.size}"
+    try:
+        write_table(place, made)
+    except ValueError:
+        print(made)
 
 
 def processor() -> str:

@@ -61,14 +61,6 @@ class Task:
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was measured on
 
 
-def send(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the host on a device, without the host waiting until they are there: a GPU copies
-    by itself only from pinned memory."""
-    if device.type == "cuda":
-        values = values.pin_memory()
-    return values.to(device, non_blocking=True)
-
-
 def absolute_loss(output: Tensor, target: Tensor) -> Float[Tensor, ""]:
     """L1 on standardised targets."""
     return (output - target).abs().mean()

@@ -62,8 +62,12 @@ def test_the_scale_table_is_that_of_its_results(tables):
     assert tables.read_table("scale") == importlib.import_module("scale").table()
 
 
-def test_as_many_epochs_are_run_as_fit_into_the_time(tables):
-    fitting = importlib.import_module("speedrun").fitting
-    # Two epochs of 3 s, the first 5 s longer, and 12 s before and after: 17 s are taken once.
-    assert fitting(100, 23, [8, 11]) == int((97 - 17) / 3)
-    assert fitting(1, 23, [8, 11]) == 1
+def test_a_table_of_another_size_is_written_over_no_other(tables, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- a: begin -->\nold\n<!-- a: end -->\n")
+    monkeypatch.setattr(tables, "PAGES", [page])
+    for size, written in (("gpu", "old"), ("cpu", "of cpu")):
+        monkeypatch.setattr("sys.argv", ["a.py", size, "--table"])
+        tables.run_command("a", ["cpu", "gpu"], lambda size: None, lambda size: f"of {size}\n")
+        assert page.read_text() == f"<!-- a: begin -->\n{written}\n<!-- a: end -->\n"
+    assert capsys.readouterr().out == "of gpu\n\n"

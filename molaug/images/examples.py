@@ -6,8 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from molaug.task import send
-
 from .batch import ImageBatch
 from .data import ImageSet
 
@@ -31,7 +29,7 @@ class ImageExamples:
 
     def gather(self, rows: Tensor) -> tuple[ImageBatch, Tensor]:
         """The batch, with values from 0 to 1, and the targets."""
-        rows = send(rows, self.images.device)
+        rows = rows.to(self.images.device, non_blocking=True)
         return ImageBatch(self.images[rows].float() / 255, self.valid[rows]), self.targets[rows]
 
     def describe(self, rows: Tensor) -> str:

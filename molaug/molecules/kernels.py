@@ -16,9 +16,9 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-# A block has all senders of a receiver, so that few channels fill the registers of the one warp
-# that works on it: a warp sums without waiting for others.
-TILE, WARPS = 1024, 1
+# Numbers of a block, which has all senders of a receiver, and the warps that share it: the fastest of
+# those that were tried on an H200.
+FORWARD, BACKWARD = (2048, 1), (4096, 4)
 
 
 @triton.jit
@@ -95,10 +95,10 @@ def _backward(
 
 def _run_forward(terms: Tensor, ends: Tensor, envelope: Tensor, out: Tensor, total: bool) -> None:
     graphs, nodes, _, channels = terms.shape
-    width, block = _blocks(nodes, channels)
+    width, block = _blocks(nodes, channels, FORWARD[0])
     _forward[graphs * nodes, triton.cdiv(channels, block)](
         terms, ends, envelope, out, nodes, channels, _row_stride(terms),
-        NODES=width, BLOCK=block, SUM=total, num_warps=WARPS,
+        NODES=width, BLOCK=block, SUM=total, num_warps=FORWARD[1],
     )  # fmt: skip
 
 
@@ -107,21 +107,22 @@ def _run_backward(
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradients of all three; that of terms in their memory, that of the envelope if wanted."""
     graphs, nodes, _, channels = terms.shape
-    width, block = _blocks(nodes, channels)
+    width, block = _blocks(nodes, channels, BACKWARD[0])
     blocks = triton.cdiv(channels, block)
     grad_ends = torch.empty_like(ends)
     parts = envelope.new_empty((blocks, *envelope.shape) if wanted else 1)
     _backward[graphs, blocks](
         terms, ends, envelope, grad.contiguous(), grad_ends, parts, nodes, channels,
-        _row_stride(terms), NODES=width, BLOCK=block, SUM=total, ENVELOPE=wanted, num_warps=WARPS,
+        _row_stride(terms), NODES=width, BLOCK=block, SUM=total, ENVELOPE=wanted,
+        num_warps=BACKWARD[1],
     )  # fmt: skip
     return terms, grad_ends, parts.sum(0) if wanted else None
 
 
-def _blocks(nodes: int, channels: int) -> tuple[int, int]:
-    """Nodes and channels of a block, powers of two."""
+def _blocks(nodes: int, channels: int, tile: int) -> tuple[int, int]:
+    """Nodes and channels of a block of about `tile` numbers, powers of two."""
     width = max(4, triton.next_power_of_2(nodes))
-    return width, min(max(8, TILE // width), 64, triton.next_power_of_2(channels))
+    return width, min(max(8, tile // width), 64, triton.next_power_of_2(channels))
 
 
 def _row_stride(terms: Tensor) -> int:

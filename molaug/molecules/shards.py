@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from molaug.averaging import Scaling, scaling_of
-from molaug.task import send
 
 from .batch import MoleculeBatch
 from .cache import read_cache, read_signature, write_cache
@@ -184,8 +183,11 @@ class ShardedExamples:
             positions[here[row], node] = shard["positions"][atoms]
             charges[here[row], node] = shard["charges"][atoms]
         assert targets is not None, "a batch has rows"
-        device = torch.device(self.device)
-        there = [send(torch.from_numpy(a), device) for a in (positions, charges, targets)]
+        # The host need not wait until a GPU has come to take them.
+        there = [
+            torch.from_numpy(array).to(self.device, non_blocking=True)
+            for array in (positions, charges, targets)
+        ]
         return MoleculeBatch(there[0], there[1]), there[2]
 
     def describe(self, rows: Tensor) -> str:

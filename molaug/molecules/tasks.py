@@ -17,7 +17,7 @@ from molaug.checkpoint import load_weights, read_run
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
-from molaug.task import Task, absolute_error, absolute_loss, send
+from molaug.task import Task, absolute_error, absolute_loss
 
 from . import targets as qm9
 from .action import MoleculeAction
@@ -82,7 +82,7 @@ class MoleculeExamples:
     def gather(self, rows: Tensor) -> tuple[MoleculeBatch, Tensor]:
         """The batch, padded to its largest molecule, and the targets in physical units."""
         nodes = int(self._sizes[rows.numpy()].max())
-        rows = send(rows, self.charges.device)
+        rows = rows.to(self.charges.device, non_blocking=True)
         partial = None if self.partial is None else self.partial[rows, :nodes]
         properties = None if self.properties is None else self.properties[rows]
         positions, charges = self.positions[rows, :nodes], self.charges[rows, :nodes]
