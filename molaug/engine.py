@@ -42,46 +42,58 @@ class Captured:
 
 
 class Capturing:
-    """As `gradients`, but from the fourth step of a shape on by a graph of it.
+    """As `gradients`, but from the fourth step of a shape on by a graph of it; and `move`, as
+    `update`, by one of two graphs: with gradients of widths and without.
 
     Draws are those of a plain step: a graph reads the seed anew whenever it is started. Before one
     is used, it is compared with the plain step on the same batch. Where a step cannot be captured,
     or does not come to the same, this and all later ones are plain, and a line in the log says so.
 
-    parameters: that get gradients. capture: turns a function that returns tensors into these and
-    what writes over them again, by default a CUDA graph.
+    parameters: that get gradients. state: the tensors that `update` changes. capture: turns a
+    function that returns tensors into these and what writes over them again, by default a CUDA
+    graph.
     """
 
     def __init__(
         self,
         gradients: Gradients,
         parameters: Sequence[nn.Parameter],
+        update: Callable[[], None],
+        state: Callable[[], list[Tensor]],
         capture: Capture | None = None,
     ) -> None:
         self.gradients, self.parameters = gradients, parameters
+        self.update, self.state = update, state
         self.capture = capture or CudaGraphs()
         self.seen: Counter[Any] = Counter()
+        self.made: Counter[bool] = Counter()
         self.captured: dict[Any, Captured] = {}
-        self.works = True
+        self.moves: dict[bool, Callable[[], Any]] = {}
+        self.works = self.updates = True
+        # Where the gradients of all shapes are left, because an update reads them from one place.
+        self.fixed = [torch.zeros_like(parameter) for parameter in parameters]
 
     def __call__(
         self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None = None
     ) -> Tensor:
-        if not self.works or not is_dataclass(batch):
+        if not self.works:
             return self.gradients(batch, target, moving, elements)
+        if not is_dataclass(batch):
+            return self._give(self._outputs(batch, target, moving, elements))
         inputs = [*tensors_of(batch).values(), target, *([] if elements is None else [elements])]
         shape = (moving, *((t.shape, t.dtype) for t in inputs))
         if shape in self.captured:
             return self._replay(self.captured[shape], inputs)
         self.seen[shape] += 1
         if self.seen[shape] <= WARM:
-            return self.gradients(batch, target, moving, elements)
+            return self._give(self._outputs(batch, target, moving, elements))
         try:
             self.captured[shape] = self._capture(batch, target, moving, elements)
             return self._replay(self.captured[shape], inputs)
         except RuntimeError as error:
-            self.works = False
+            self.works = self.updates = False
             self.captured.clear()
+            self.moves.clear()
             reason = str(error).partition("\n")[0]
             logging.getLogger(__name__).warning("steps on this GPU are not captured: %s", reason)
             return self._after(reason, batch, target, moving, elements)
@@ -101,11 +113,61 @@ class Capturing:
     def _replay(self, step: Captured, inputs: Sequence[Tensor]) -> Tensor:
         torch._foreach_copy_(step.inputs, list(inputs))
         step.replay()
-        loss, *gradients = step.outputs
+        return self._give(step.outputs).clone()  # the next step of this shape writes over it
+
+    def _give(self, outputs: Outputs) -> Tensor:
+        """The gradients to their parameters; returns the loss."""
+        loss, *gradients = outputs
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
         assert loss is not None
-        return loss.clone()  # the next step of this shape writes over it
+        return loss
+
+    def move(self, moving: bool) -> None:
+        """Weights, and widths if they are `moving`, along the gradients that are there."""
+        if moving in self.moves:
+            self.moves[moving]()
+            return
+        self.made[moving] += 1
+        if not self.updates or self.made[moving] <= WARM:
+            self.update()
+            return
+        try:
+            self.moves[moving] = self._capture_update()
+        except RuntimeError as error:
+            self.updates = False
+            self.moves.clear()
+            reason = str(error).partition("\n")[0]
+            logging.getLogger(__name__).warning("updates are not captured: %s", reason)
+
+    def _capture_update(self) -> Callable[[], Any]:
+        """A graph of the update, which has been made once afterwards.
+
+        Raises RuntimeError, once it has been made plainly, if a graph of it cannot be had.
+        """
+        state, weights = self.state(), [p.detach() for p in self.parameters]
+        before, start = [[one.clone() for one in some] for some in (state, weights)]
+        self.update()
+        after, way = [one.clone() for one in state], differences(weights, start)
+        try:
+            torch._foreach_copy_(state, before)
+            with alarmed(state[0].device):
+                self.update()
+            torch._foreach_copy_(state, before)
+            _, replay = self.capture(self._updated)
+            torch._foreach_copy_(state, before)
+            replay()
+            # The moments and the running average come from the same operations.
+            if not (share := relative_difference(differences(weights, start), way)) <= ALIKE:
+                raise RuntimeError(f"weights move {100 * share:.0f} % differently")
+        except RuntimeError:
+            torch._foreach_copy_(state, after)
+            raise
+        return replay
+
+    def _updated(self) -> Outputs:
+        self.update()
+        return []
 
     def _capture(
         self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
@@ -126,15 +188,14 @@ class Capturing:
         devices = [target.device] if target.is_cuda else []
         try:
             with torch.random.fork_rng(devices), alarmed(target.device):
-                plain = step()
+                plain = [None if one is None else one.clone() for one in step()]
             with torch.random.fork_rng(devices):
                 outputs, replay = self.capture(step)
             captured = Captured(inputs, replay, outputs)
             with torch.random.fork_rng(devices):
                 self._replay(captured, inputs)
         finally:
-            for parameter in self.parameters:
-                parameter.grad = None
+            self._give([target, *[None] * len(self.parameters)])
         if not (difference := relative_difference(outputs, plain)) <= ALIKE:
             raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
         return captured
@@ -142,11 +203,13 @@ class Capturing:
     def _outputs(
         self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
     ) -> Outputs:
-        """The loss of a plain step, and its gradients in memory of their own."""
-        for parameter in self.parameters:
-            parameter.grad = None
+        """The loss of a plain step, and its gradients, in `fixed`."""
         loss = self.gradients(batch, target, moving, elements)
-        return [loss, *(parameter.grad for parameter in self.parameters)]
+        found = [parameter.grad for parameter in self.parameters]
+        there = [(f, g) for f, g in zip(self.fixed, found, strict=True) if g is not None]
+        if there:
+            torch._foreach_copy_([f for f, _ in there], [g for _, g in there])
+        return [loss, *(None if g is None else f for f, g in zip(self.fixed, found, strict=True))]
 
 
 class CudaGraphs:
@@ -184,6 +247,11 @@ def alarmed(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.cuda.set_sync_debug_mode(before)
+
+
+def differences(ends: Sequence[Tensor], starts: Sequence[Tensor]) -> Outputs:
+    """From start to end, in double precision."""
+    return [end.double() - start.double() for end, start in zip(ends, starts, strict=True)]
 
 
 def relative_difference(found: Outputs, expected: Outputs) -> float:

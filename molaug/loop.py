@@ -25,13 +25,14 @@ from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
 from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
-from .engine import Capturing, Gradients
+from .engine import Capture, Capturing, Gradients
 from .evaluate import look_at_all, mean_error
 from .history import write_history
 from .objectives import Objective
 from .processes import noted_signals
-from .recipe import Recipe, build_optimizers, limit, schedule, stride
+from .recipe import Recipe, build_optimizers, limit, stride
 from .task import Task, draw_batches, seed_of, sorted_batches
+from .update import Update
 
 
 class NotFinite(RuntimeError):
@@ -60,38 +61,6 @@ Report = Callable[[Progress, int], None]  # progress and the number of steps of 
 MEASUREMENTS = 24  # of the costs of generators, in a run
 SAVING = 0.05  # the share of the time that may go to saving states
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
-
-
-@torch.no_grad()
-def average_weights(averaged: nn.Module, model: nn.Module, step: int, decay: float) -> None:
-    """The running average, with a shorter memory at first so that the start is forgotten."""
-    weight = 1 - min(decay, (step + 1) / (step + 10))
-    ours, theirs = ([p.detach() for p in m.parameters()] for m in (averaged, model))
-    torch._foreach_lerp_(ours, theirs, weight)
-
-
-Places = list[tuple[nn.Module, nn.Module, str]]  # where two models have a buffer, and its name
-
-
-def buffer_places(averaged: nn.Module, model: nn.Module) -> Places:
-    """Of the buffers that are saved with the model: others are constants, not worth the time."""
-    saved = model.state_dict().keys()
-    both = zip(averaged.named_modules(), model.modules(), strict=True)
-    return [
-        (ours, theirs, name)
-        for (path, ours), theirs in both
-        for name, _ in ours.named_buffers(recurse=False)
-        if f"{path}.{name}".removeprefix(".") in saved
-    ]
-
-
-@torch.no_grad()
-def copy_buffers(places: Places) -> None:
-    """As they are: the statistics of BatchNorm are running averages already. Looked up every time,
-    because a network may put another tensor in the place of a buffer."""
-    if places:
-        ours, theirs = ([getattr(place[i], place[2]) for place in places] for i in (0, 1))
-        torch._foreach_copy_(ours, theirs)
 
 
 class TrainingLoss(nn.Module):
@@ -150,28 +119,37 @@ class Trainer:
         self.fabric = fabric
         self.averaged = copy.deepcopy(task.model).eval()
         task.model.train()  # a law in evaluation mode makes no probes
-        self.buffers = buffer_places(self.averaged.network, task.model.network)
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
         training_loss = TrainingLoss(task.model, task.loss, recipe.precision == "bf16-mixed")
-        self.training_loss, *self.optimizers = fabric.setup(training_loss, *self.plain_optimizers)
+        self.training_loss, *steps = fabric.setup(training_loss, *self.plain_optimizers)
         self.averaged.to(fabric.device)
+        self.update = Update(task.model, self.averaged, self.plain_optimizers, steps, recipe)
         self.take_gradients: Gradients = self._take_gradients
+        self.move: Callable[[bool], None] = lambda moving: self.update()
         # Widths of an example's own are known when it is looked at, and keep the graph of their
         # gradient, which spoils a capture.
         is_shared = getattr(self.law, "instances", None) is None
-        captures = capture and self._alone and is_shared and fabric.device.type == "cuda"
+        if capture and self._alone and is_shared and fabric.device.type == "cuda":
+            self.capture_steps()
         self.draws_ahead = self.law.moves and is_shared
         self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
-        if captures:
-            self.take_gradients = Capturing(self._take_gradients, [*task.model.parameters()])
-        self.progress = Progress()
+        self.progress, self.rated = Progress(), -1  # of which steps the law has the settings
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
         self.signals: list[int] = []  # that have come since the run began
         self.saved, self.saving = -math.inf, 0.0  # when, and the seconds that it took
         if self.state_file.exists():
             self.restore(load_state(self.state_file))
+
+    def capture_steps(self, capture: Capture | None = None) -> None:
+        """From now on, where it works (`engine`); capture: by default, as CUDA graphs."""
+        self.update.use_tensors(self.fabric.device)
+        parameters = [*self.task.model.parameters()]
+        engine = Capturing(
+            self._take_gradients, parameters, self.update, self.update.state, capture
+        )
+        self.take_gradients, self.move = engine, engine.move
 
     @property
     def state_file(self) -> Path:
@@ -221,7 +199,7 @@ class Trainer:
         """One step on the examples in `rows`, of which every process takes its share; returns
         their loss, still on the device."""
         step, recipe = self.progress.step, self.recipe
-        self._set_rates(step / self.total)
+        self._set_rates()
         self.measure_costs(step)
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
         is_free = step / self.total >= recipe.freeze and not self.progress.settled
@@ -230,12 +208,8 @@ class Trainer:
         elements = None if moving else self._drawn_ahead(len(rows))
         self._reseed(step)
         loss = self._gradients_of(rows, moving, elements)
-        nn.utils.clip_grad_norm_(self.task.model.network.parameters(), recipe.clip, foreach=True)
-        for optimizer in self.optimizers:
-            optimizer.step()
-            optimizer.zero_grad()
-        average_weights(self.averaged, self.task.model, step, recipe.averaging)
-        copy_buffers(self.buffers)
+        self.move(moving)
+        self.update.copy_buffers()
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
     @property
@@ -283,6 +257,8 @@ class Trainer:
         weight: float = 1.0,
     ) -> Tensor:
         """Forwards and backwards; returns the loss, without its gradient."""
+        for parameter in self.task.model.parameters():
+            parameter.grad = None
         copies = self.recipe.copies
         loss, auxiliary = self.training_loss(batch, target, copies, share, elements)
         if weight != 1:
@@ -352,15 +328,15 @@ class Trainer:
         part = stride(self.total)
         return int(FIRST * self.total / part) * part
 
-    def _set_rates(self, done: float) -> None:
+    def _set_rates(self) -> None:
+        self.update.set_rates(self.progress.step, self.total)
+        if self._first == self.rated:
+            return  # what is known about widths changes no more often
+        self.rated = self._first
         first = self._first / self.total
         begun = self._first >= self._probed_from
         self.law.probing.fill_(self.recipe.probing * (1 - first) if begun else 0.0)
         self.law.limit.fill_(limit(first, self.recipe.freeze))
-        factors = schedule(done, self.recipe)
-        for optimizer in self.plain_optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = group["peak"] * factors[group["role"]]
 
     def _check(self) -> None:
         """Read the losses of the last steps; stop at the first that is not a number."""
@@ -457,4 +433,5 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         for optimizer, saved in zip(self.plain_optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
+        self.update.attach()
         self.progress = Progress(**state["progress"])

@@ -12,12 +12,12 @@ from recipes import RECIPE
 from test_loop import build_task, strip
 
 from molaug.engine import WARM, Capturing, relative_difference
-from molaug.loop import Trainer
+from molaug.loop import Interrupted, Trainer
 from molaug.molecules.batch import MoleculeBatch
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
 
-LONG = replace(RECIPE, epochs=16, freeze=0.5)  # shapes come often enough, still and moving
+LONG = replace(RECIPE, epochs=10, freeze=0.5)  # shapes come often enough, still and moving
 
 
 def replayable(function):
@@ -32,15 +32,15 @@ def replayable(function):
 
 
 def trained(folder, capture=None):
-    """Weights and history of a run, plain or by `capture`, and what captured them."""
+    """Weights and history of a run, plain or by `capture`, and what captured them; in both, rates
+    are tensors, which are rounded to float32."""
     trainer = Trainer(build_task(), ScaleFree(), LONG, folder, start_fabric("cpu"))
-    engine = None
-    if capture is not None:
-        parameters = [*trainer.task.model.parameters()]
-        engine = Capturing(trainer._take_gradients, parameters, capture)
-        trainer.take_gradients = engine
+    if capture is None:
+        trainer.update.use_tensors(torch.device("cpu"))
+    else:
+        trainer.capture_steps(capture)
     model = trainer.fit()
-    return model.state_dict(), strip(trainer.progress.history), engine
+    return model.state_dict(), strip(trainer.progress.history), trainer.take_gradients
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +57,8 @@ def test_captured_steps_leave_the_weights_of_plain_ones_bit_for_bit(tmp_path, pl
     *found, engine = trained(tmp_path, replayable)
     assert_same(found, plain)
     assert engine.works
+    assert engine.updates
+    assert engine.moves.keys() == {True, False}
     shapes = list(engine.captured)
     assert {moving for moving, *_ in shapes} == {True, False}
     assert len({shape for _, shape, *_ in shapes}) > 1  # molecules of several sizes
@@ -87,9 +89,72 @@ def test_a_step_that_cannot_be_captured_is_taken_plainly_and_said(
     *found, engine = trained(tmp_path, capture)
     assert_same(found, plain)
     assert not engine.works
+    assert not engine.updates
     assert not engine.captured
-    assert [said in message for message in caplog.messages] == [True]
+    about_steps = [message for message in caplog.messages if message.startswith("steps")]
+    assert [said in message for message in about_steps] == [True]
     assert "more about it" not in caplog.text
+
+
+def build(gradients):
+    return Capturing(gradients, [], lambda: None, list, impossible)
+
+
+def forgets_updates(function):
+    """A capture that works for gradients, and of updates misses the last operation."""
+    outputs, replay = replayable(function)
+    if outputs:
+        return outputs, replay
+    return outputs, lambda: None
+
+
+def refuses_updates(function):
+    if function.__name__ == "_updated":
+        raise RuntimeError("no update is captured here")
+    return replayable(function)
+
+
+@pytest.mark.parametrize(
+    ("capture", "said"), [(forgets_updates, "weights move 100 %"), (refuses_updates, "no update")]
+)
+def test_an_update_that_cannot_be_captured_is_made_plainly_and_said(
+    tmp_path, plain, caplog, capture, said
+):
+    *found, engine = trained(tmp_path, capture)
+    assert_same(found, plain)
+    assert engine.works
+    assert engine.captured
+    assert not engine.updates
+    assert not engine.moves
+    assert [said in message for message in caplog.messages] == [True]
+
+
+def test_rates_that_are_tensors_come_to_those_that_are_numbers(tmp_path, plain):
+    trainer = Trainer(build_task(), ScaleFree(), LONG, tmp_path, start_fabric("cpu"))
+    expected = trainer.fit().state_dict()
+    for name, value in plain[0].items():
+        assert torch.allclose(value, expected[name], rtol=1e-3, atol=1e-4), name
+
+
+def test_a_run_is_continued_on_a_device_that_captures_and_back(tmp_path, plain):
+    for stop in (12, 27, None):
+        trainer = Trainer(build_task(), ScaleFree(), LONG, tmp_path, start_fabric("cpu"))
+        if stop == 27:
+            trainer.capture_steps(replayable)
+        elif stop is None:
+            trainer.update.use_tensors(torch.device("cpu"))
+
+        def report(progress, total, trainer=trainer, stop=stop):
+            if progress.step == stop:
+                trainer.signals.append(15)
+
+        if stop is None:
+            found = trainer.fit(report).state_dict()
+        else:
+            with pytest.raises(Interrupted):
+                trainer.fit(report)
+    for name, value in plain[0].items():
+        assert torch.allclose(value, found[name], rtol=1e-3, atol=1e-4), name
 
 
 def test_where_a_failed_capture_leaves_nothing_working_the_way_on_is_said():
@@ -98,7 +163,7 @@ def test_where_a_failed_capture_leaves_nothing_working_the_way_on_is_said():
             raise RuntimeError("offset increment outside graph capture")
         return target.sum()
 
-    engine = Capturing(gradients, [], impossible)
+    engine = build(gradients)
     batch = MoleculeBatch(torch.zeros(1, 2, 3), torch.ones(1, 2, dtype=torch.int))
     for _ in range(WARM):
         engine(batch, torch.ones(1), False)
@@ -110,7 +175,7 @@ def test_batches_that_are_no_records_of_tensors_are_left_alone():
     def gradients(batch, target, moving, elements):
         return target.sum()
 
-    engine = Capturing(gradients, [], impossible)
+    engine = build(gradients)
     for _ in range(WARM + 2):
         assert engine([1, 2], torch.ones(2), False) == 2
     assert engine.works

@@ -22,7 +22,6 @@ from molaug.loop import (
     Interrupted,
     NotFinite,
     Trainer,
-    average_weights,
 )
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.data import load_sample
@@ -31,6 +30,7 @@ from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import NormReward, Objective, ScaleFree
 from molaug.processes import start_fabric
 from molaug.task import Task, absolute_error, absolute_loss
+from molaug.update import follow
 
 
 def build_task(bad_row: int | None = None, device: torch.device | str = "cpu") -> Task:
@@ -275,8 +275,8 @@ def test_what_is_evaluated_has_the_running_statistics_of_what_is_trained(tmp_pat
 
 
 def test_constants_are_not_copied(tmp_path):
-    assert trainer(tmp_path).buffers == []
-    names = [name for *_, name in normalised(tmp_path).buffers]
+    assert trainer(tmp_path).update.buffers == []
+    names = [name for *_, name in normalised(tmp_path).update.buffers]
     assert sorted(names) == ["num_batches_tracked", "running_mean", "running_var", "seen"]
 
 
@@ -386,7 +386,8 @@ def test_costs_are_measured_on_other_examples_each_time_and_ends_looked_for_once
 def test_average_of_constant_weights_is_the_constant():
     averaged, model = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
     for step in range(200):
-        average_weights(averaged, model, step, 0.9)
+        pace = 1 - min(0.9, (step + 1) / (step + 10))
+        follow([averaged.weight.detach()], [model.weight.detach()], pace)
     assert torch.allclose(averaged.weight, model.weight, atol=1e-6)
 
 

@@ -16,8 +16,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-# Numbers of a block, which has all senders of a receiver, and the warps that share it: the fastest of
-# those that were tried on an H200.
+# Numbers of a block, which has all senders of a receiver, and the warps that share it: the fastest
+# of those that were tried on an H200.
 FORWARD, BACKWARD = (2048, 1), (4096, 4)
 
 
