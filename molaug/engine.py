@@ -43,7 +43,7 @@ class Captured:
 
 class Capturing:
     """As `gradients`, but from the fourth step of a shape on by a graph of it; and `move`, as
-    `update`, by one of two graphs: with gradients of widths and without.
+    `update`, by one for each set of parameters that have gradients: with widths and without.
 
     Draws are those of a plain step: a graph reads the seed anew whenever it is started. Before one
     is used, it is compared with the plain step on the same batch. Where a step cannot be captured,
@@ -66,9 +66,9 @@ class Capturing:
         self.update, self.state = update, state
         self.capture = capture or CudaGraphs()
         self.seen: Counter[Any] = Counter()
-        self.made: Counter[bool] = Counter()
+        self.made: Counter[tuple[bool, ...]] = Counter()
         self.captured: dict[Any, Captured] = {}
-        self.moves: dict[bool, Callable[[], Any]] = {}
+        self.moves: dict[tuple[bool, ...], Callable[[], Any]] = {}
         self.works = self.updates = True
         # Where the gradients of all shapes are left, because an update reads them from one place.
         self.fixed = [torch.zeros_like(parameter) for parameter in parameters]
@@ -123,17 +123,18 @@ class Capturing:
         assert loss is not None
         return loss
 
-    def move(self, moving: bool) -> None:
-        """Weights, and widths if they are `moving`, along the gradients that are there."""
-        if moving in self.moves:
-            self.moves[moving]()
+    def move(self) -> None:
+        """What has a gradient along it."""
+        kind = tuple(parameter.grad is not None for parameter in self.parameters)
+        if kind in self.moves:
+            self.moves[kind]()
             return
-        self.made[moving] += 1
-        if not self.updates or self.made[moving] <= WARM:
+        self.made[kind] += 1
+        if not self.updates or self.made[kind] <= WARM:
             self.update()
             return
         try:
-            self.moves[moving] = self._capture_update()
+            self.moves[kind] = self._capture_update()
         except RuntimeError as error:
             self.updates = False
             self.moves.clear()

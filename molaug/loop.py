@@ -127,7 +127,7 @@ class Trainer:
         self.averaged.to(fabric.device)
         self.update = Update(task.model, self.averaged, self.plain_optimizers, steps, recipe)
         self.take_gradients: Gradients = self._take_gradients
-        self.move: Callable[[bool], None] = lambda moving: self.update()
+        self.move: Callable[[], None] = self.update
         # Widths of an example's own are known when it is looked at, and keep the graph of their
         # gradient, which spoils a capture.
         is_shared = getattr(self.law, "instances", None) is None
@@ -208,7 +208,7 @@ class Trainer:
         elements = None if moving else self._drawn_ahead(len(rows))
         self._reseed(step)
         loss = self._gradients_of(rows, moving, elements)
-        self.move(moving)
+        self.move()
         self.update.copy_buffers()
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 

@@ -75,8 +75,9 @@ class Muon(torch.optim.Optimizer):
             alike[tuple(wide[0].shape)].append(wide)
         for (_, longer), pairs in alike.items():
             moved, drives = zip(*pairs, strict=True)
-            steps = orthogonalise(torch.stack(drives))
-            torch._foreach_add_(moved, steps.unbind(), alpha=-0.2 * longer**0.5 * group["lr"])
+            # The rate may be a tensor, which no operation takes for its alpha.
+            steps = orthogonalise(torch.stack(drives)) * (-0.2 * longer**0.5 * group["lr"])
+            torch._foreach_add_(moved, steps.unbind())
 
     def _momentum(self, matrix: Tensor) -> Tensor:
         state = self.state[matrix]

@@ -59,6 +59,8 @@ class Update:
             group["lr"] = group["peak"] if self.rates is None else self.rates[i]
             if "capturable" in group:
                 group["capturable"] = self.rates is not None
+        for optimizer in self.optimizers:  # first steps are plain, of which AdamW would warn
+            optimizer._warned_capturable_if_run_uncaptured = True
         if self.rates is not None:
             self.pace = self.rates[-1]
 

@@ -30,6 +30,7 @@ from molaug.train import build_recipe, tasks_of
 
 NAME = "ghost"
 STEPS = 3
+KEPT: list[torch.library.Library] = []  # an operation is forgotten with its library
 SMALL = {
     **{"train_size": 64, "validation_size": 16, "test_size": 16},
     **{"epochs": 2, "batch_size": 8, "channels": 16, "layers": 1},
@@ -52,6 +53,9 @@ def register() -> None:
     module = backend_registration._DummyBackendModule()
     module.get_amp_supported_dtype = lambda: [torch.bfloat16]
     backend_registration._setup_privateuseone_for_python_backend(NAME, backend_module=module)
+    # Of AdamW with a rate that is a tensor, torch says no shapes; it works in place.
+    KEPT.append(torch.library.Library("aten", "IMPL", "Meta"))
+    KEPT[0].impl("_fused_adamw_.tensor_lr", lambda *tensors, **settings: None)
     plain = torch.tensor
 
     def tensor(data, *, device=None, **settings):
@@ -76,7 +80,9 @@ class Watch(TorchDispatchMode):
         # Operations, but not copies, take a number of the host as they take one of Python's.
         kinds = {one.device.type for one in there if one.dim() or "copy" in str(function)}
         if len(kinds) > 1:
-            path = f"{there[0].device.type} to {there[-1].device.type}"
+            over = "aten.copy_." in str(function)  # what is there already
+            source, way = (there[1], "into") if over else (there[0], "to")
+            path = f"{source.device.type} {way} {there[-1].device.type}"
             self.copied.append(f"{path}: {there[-1].dtype}")
         return out
 
@@ -111,6 +117,7 @@ def move(task, values, mode) -> None:
 
 def steps(task, recipe, fabric) -> list[list[str]]:
     trainer = Trainer(task, ScaleFree(), recipe, Path(mkdtemp()), fabric)
+    trainer.update.use_tensors(fabric.device)  # as where updates are captured
     trainer.measure_costs = lambda step: None  # it does ask the device, but seldom
     copied = []
     for step in range(trainer.total // 2, trainer.total // 2 + STEPS):

@@ -58,7 +58,7 @@ def test_captured_steps_leave_the_weights_of_plain_ones_bit_for_bit(tmp_path, pl
     assert_same(found, plain)
     assert engine.works
     assert engine.updates
-    assert engine.moves.keys() == {True, False}
+    assert len(engine.moves) == 2  # with widths and without
     shapes = list(engine.captured)
     assert {moving for moving, *_ in shapes} == {True, False}
     assert len({shape for _, shape, *_ in shapes}) > 1  # molecules of several sizes

@@ -39,7 +39,11 @@ BESIDE = {
     "recipe": {*LINE, "muon"},
     "processes": {"heap"},
     "history": {"files"},
-    "loop": {*LINE, "checkpoint", "costs", "engine", "evaluate", "history", "processes", "recipe"},
+    "update": {*LINE, "recipe"},
+    "loop": {
+        *LINE,
+        *("checkpoint", "costs", "engine", "evaluate", "history", "processes", "recipe", "update"),
+    },
     "report": {*LINE, "files", "pictures", "evaluate", "verdict"},
     "comparison": {*LINE, "report", "verdict"},
     "gauges": {"pictures"},

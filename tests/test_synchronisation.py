@@ -1,6 +1,6 @@
 """A step never asks the device for a value, for which the host would wait, and leaves nothing to be
-fetched from the host but the rows of its batch: on a device without numbers, and on a GPU, where
-there is one, with torch's own alarm."""
+fetched from the host but the rows of its batch and its rates: on a device without numbers, and on a
+GPU, where there is one, with torch's own alarm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from molaug.objectives import ScaleFree
 from molaug.task import absolute_loss
 
 HERE = Path(__file__).parent
-ROWS = "cpu to ghost: torch.int64"
+ROWS, RATES = "cpu to ghost: torch.int64", "cpu into ghost: torch.float32"
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +44,12 @@ def ghost():
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_step_asks_the_device_for_nothing_and_gives_it_the_rows_of_its_batch(ghost, case):
+def test_a_step_asks_the_device_for_nothing_and_gives_it_the_rows_of_its_batch_and_rates(
+    ghost, case
+):
     first, *later = ghost[case]
-    assert ROWS in first  # and constants, which are made once
-    assert later == [[ROWS]] * (STEPS - 1)
+    assert {ROWS, RATES} <= {*first}  # and constants, which are made once
+    assert later == [[RATES, ROWS]] * (STEPS - 1)
 
 
 def test_asking_for_a_value_is_noticed(ghost):
@@ -56,7 +58,7 @@ def test_asking_for_a_value_is_noticed(ghost):
 
 def test_constants_are_given_to_the_device_once(ghost):
     copied = [one for steps in list(ghost.values())[:-1] for step in steps for one in step]
-    assert 0 < len([one for one in copied if one != ROWS]) < len(CASES) + 3
+    assert 0 < len([one for one in copied if one not in (ROWS, RATES)]) < len(CASES) + 3
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -7,7 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from molaug.molecules.pairs import PairGeometry, PairLinear
+from molaug.molecules.pairs import (
+    PairGeometry,
+    PairLinear,
+    PairTerms,
+    gather_messages,
+    multiply,
+    pair_terms,
+)
 
 CENTRES = torch.linspace(0.6, 6.0, 5, dtype=torch.float64)
 
@@ -53,3 +60,52 @@ def test_a_linear_map_of_pairs_is_a_linear_map(bias):
     learned = [pairs, *weights.parameters()]
     ours = torch.autograd.grad(found.sin().sum(), learned)
     torch.testing.assert_close(ours, torch.autograd.grad(expected.sin().sum(), learned))
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_terms_of_all_layers_at_once_are_those_of_each(in_place):
+    pairs = torch.randn(2, 3, 3, 5, dtype=torch.float64)
+    weights = torch.randn(4, 6, 5, dtype=torch.float64)
+    slopes = torch.randn(4, 2, 3, 3, 6, dtype=torch.float64)
+
+    class Slope(torch.autograd.Function):
+        """Gradients where the terms lay, as kernels leave them, or elsewhere."""
+
+        @staticmethod
+        def forward(ctx, term, slope):
+            ctx.term, ctx.slope = term, slope
+            return (term * slope).sum()
+
+        @staticmethod
+        def backward(ctx, above):
+            found = ctx.slope * above
+            return (ctx.term.data.copy_(found) if in_place else found), None
+
+    found = []
+    for at_once in (True, False):
+        ours = [one.clone().requires_grad_() for one in (pairs, weights)]
+        if at_once:
+            terms = PairTerms.apply(ours[0], torch.cat([*ours[1]]), len(weights))
+        else:
+            terms = pair_terms(ours[0], [*ours[1]])
+        total = sum(Slope.apply(t, s) for t, s in zip(terms, slopes, strict=True))
+        total.backward()
+        found.append([total.detach(), ours[0].grad, ours[1].grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_terms_are_made_one_layer_after_another_where_no_kernels_wait_for_them():
+    pairs, weights = torch.randn(1, 2, 2, 3), torch.randn(2, 4, 3)
+    terms = pair_terms(pairs, [*weights])
+    assert not isinstance(terms, tuple)
+    for term, weight in zip(terms, weights, strict=True):
+        torch.testing.assert_close(term, multiply(pairs, weight))
+
+
+def test_messages_are_summed_with_their_weights():
+    terms, ends, envelope = torch.randn(2, 3, 3, 4), torch.randn(2, 3, 8), torch.rand(2, 3, 3)
+    found = gather_messages(terms, ends, envelope)
+    for g, i in ((0, 0), (1, 2)):
+        said = nn.functional.silu(terms[g, i] + ends[g, i, :4] + ends[g, :, 4:])
+        torch.testing.assert_close(found[g, i], envelope[g, i] @ said)
