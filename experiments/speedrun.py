@@ -7,7 +7,7 @@ python experiments/speedrun.py [SIZE] --table    only the table, from what is th
 
 SIZE is one of
 
-    gpu    three seeds of the preset speedrun, at most ten minutes each on an H100 or H200
+    gpu    three seeds of the preset speedrun, three to five minutes each on an H200
     cpu    two seeds of the quick preset with the same recipe, two threads
     tiny   to see that it runs; it is not written into the README
 
