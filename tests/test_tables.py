@@ -58,6 +58,11 @@ def test_the_tables_of_runs_are_those_of_their_results(tables, name):
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")
 
 
+def test_the_table_of_a_long_run_is_that_of_its_results(tables):
+    made = importlib.import_module("ablation").table("long")
+    assert tables.read_table("ablation-long") == made
+
+
 def test_the_scale_table_is_that_of_its_results(tables):
     assert tables.read_table("scale") == importlib.import_module("scale").table()
 
