@@ -94,8 +94,7 @@ class Capturing:
             self.works = self.updates = False
             self.captured.clear()
             self.moves.clear()
-            reason = str(error).partition("\n")[0]
-            logging.getLogger(__name__).warning("steps on this GPU are not captured: %s", reason)
+            reason = warn("steps on this GPU are not captured", error)
             return self._after(reason, batch, target, moving, elements)
 
     def _after(
@@ -138,8 +137,7 @@ class Capturing:
         except RuntimeError as error:
             self.updates = False
             self.moves.clear()
-            reason = str(error).partition("\n")[0]
-            logging.getLogger(__name__).warning("updates are not captured: %s", reason)
+            warn("updates are not captured", error)
 
     def _capture_update(self) -> Callable[[], Any]:
         """A graph of the update, which has been made once afterwards.
@@ -226,6 +224,13 @@ class CudaGraphs:
         with torch.cuda.graph(graph, pool=self.pool):
             outputs = function()
         return outputs, graph.replay
+
+
+def warn(what: str, error: BaseException) -> str:
+    """A line in the log; returns the first of the error."""
+    reason = str(error).partition("\n")[0]
+    logging.getLogger(__name__).warning("%s: %s", what, reason)
+    return reason
 
 
 def tensors_of(batch: Any) -> dict[str, Tensor]:

@@ -26,15 +26,14 @@ COMPONENTS: dict[Output, int] = {"scalar": 1, "vector": 3, "tensor": 9}
 
 
 def look_up(
-    table: nn.Embedding, charges: Int[Tensor, "graphs nodes"]
-) -> Float[Tensor, "graphs nodes channels"]:
-    """The rows of a table. On a GPU as a product, because the gradient of a look-up has to sort all
-    atoms there."""
+    charges: Int[Tensor, "graphs nodes"], *tables: nn.Embedding
+) -> list[Float[Tensor, "graphs nodes channels"]]:
+    """The rows of each table. On a GPU as products, because the gradient of a look-up has to sort
+    all atoms there."""
     if charges.device.type == "cpu":
-        rows: Tensor = table(charges)
-        return rows
-    chosen = charges[..., None] == torch.arange(len(table.weight), device=charges.device)
-    return chosen.to(table.weight.dtype) @ table.weight
+        return [table(charges) for table in tables]
+    chosen = charges[..., None] == torch.arange(ELEMENTS, device=charges.device)
+    return [chosen.to(table.weight.dtype) @ table.weight for table in tables]
 
 
 class MessageLayer(nn.Module):
@@ -134,7 +133,8 @@ class GraphNetwork(nn.Module):
     def embed(self, batch: MoleculeBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Atoms (graphs, nodes, channels), pairs (graphs, nodes, nodes, channels), envelope."""
         charges, positions = batch.charges, batch.positions
-        h = look_up(self.element, charges)
+        tables = (self.element, self.element_receiving, self.element_sending)
+        h, *ends = look_up(charges, *tables)
         # In float32 whatever the precision of the network: bf16 has 0.03 Angstrom at ten.
         with torch.autocast(positions.device.type, enabled=False):
             if self.level == "coordinates":
@@ -148,7 +148,6 @@ class GraphNetwork(nn.Module):
             )
         pairs = self.pair(features)
         # In the precision of the products: every layer multiplies them.
-        ends = [look_up(table, charges) for table in (self.element_receiving, self.element_sending)]
         pairs = activate_pairs(pairs, torch.cat(ends, -1).to(pairs.dtype))
         return h, pairs, near * self._linked(batch)
 

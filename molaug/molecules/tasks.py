@@ -112,12 +112,11 @@ FRAME_SEED = 0  # a molecule keeps its frame in every run, whatever the seed of 
 ROTATED_SEED = 1
 
 
-def fit_atoms(molecules: MoleculeSet, train: np.ndarray, target: str) -> np.ndarray | None:
+def fit_atoms(training: MoleculeSet, target: str) -> np.ndarray | None:
     """What each atom contributes to a total energy [meV], by nuclear charge, fitted on the training
     molecules; None for a target that is learned as it is."""
     if target not in ("U0", "U", "H", "G"):
         return None
-    training = molecules.take(train)
     values = qm9.target_values(training, target)
     return qm9.fit_references(values, training, start=qm9.isolated_atoms(target))
 
@@ -135,9 +134,9 @@ def learned_values(
 def further_values(training: MoleculeSet, target: str) -> np.ndarray:
     """All other properties of the training molecules, standardised, (graphs, properties); total
     energies without what atoms contribute."""
-    rows, columns = np.arange(len(training)), []
+    columns = []
     for name in qm9.other_properties(target):
-        values = learned_values(training, name, fit_atoms(training, rows, name))
+        values = learned_values(training, name, fit_atoms(training, name))
         scaling = build_scaling(values)
         columns.append((values - float(scaling.shift)) / float(scaling.scale))
     return np.stack(columns, 1)
@@ -190,29 +189,30 @@ def build_task(
 ) -> tuple[Task, Split]:
     """Everything the loop needs for one run, and the split it was given."""
     oriented, rows = prepare(molecules, config)
-    references = fit_atoms(oriented, rows.train, config.target)
+    training = oriented.take(rows.train)
+    references = fit_atoms(training, config.target)
 
     def values(some: MoleculeSet) -> np.ndarray:
         return learned_values(some, config.target, references)
 
     test = oriented.take(rows.test)
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
-    parts = {"train": oriented.take(rows.train), "validation": oriented.take(rows.validation)}
-    parts |= {"canonical": test, "rotated": rotated}
+    parts = {"validation": oriented.take(rows.validation), "canonical": test, "rotated": rotated}
     examples = {name: MoleculeExamples(p, values(p), device) for name, p in parts.items()}
-    examples["train"] = MoleculeExamples(
-        parts["train"],
-        values(parts["train"]),
+    known = values(training)
+    train = MoleculeExamples(
+        training,
+        known,
         device,
         partial=bool(config.partial_charges),
-        properties=further_values(parts["train"], config.target) if config.properties else None,
+        properties=further_values(training, config.target) if config.properties else None,
     )
     target, group = qm9.find_target(config.target), GROUPS[config.group]()
-    scaling = build_scaling(values(parts["train"]))
+    scaling = build_scaling(known)
     task = Task(
         name="qm9",
         unit=target.unit,
-        train=examples["train"],
+        train=train,
         validation=examples["validation"],
         tests={name: examples[name] for name in ("canonical", "rotated")},
         model=build_model(config, scaling, symmetry=symmetry, network=network, seed=seed),
