@@ -16,7 +16,7 @@ from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
 # Moved molecules at a time: few enough for a laptop's caches, or enough to keep a GPU busy.
-EVALUATION_BATCH, ON_GPU = 256, 1024
+EVALUATION_BATCH, GPU_BATCH = 256, 1024
 
 
 @torch.no_grad()
@@ -46,7 +46,7 @@ def predictions_and_targets(
 
 def _batch_size(model: AveragedModel, copies: int) -> int:
     """Examples at a time."""
-    most = ON_GPU if model.scaling.shift.is_cuda else EVALUATION_BATCH
+    most = GPU_BATCH if model.scaling.shift.is_cuda else EVALUATION_BATCH
     return max(1, most // copies)
 
 

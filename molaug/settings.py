@@ -45,7 +45,8 @@ class RunConfig(Config):
     domain: ClassVar[str]
     presets: ClassVar[Mapping[str, Sizes]]
     usual: ClassVar[Sizes] = {
-        **{"schedule": "cosine", "precision": "32-true"},
+        "schedule": "cosine",
+        "precision": "32-true",
         "weight_decay": 0.01,
     }
     subject: ClassVar[tuple[str, ...]] = ()
