@@ -81,6 +81,7 @@ def train_all(name: str) -> None:
                 "copies": row["copies"],
                 "test_mae_canonical": row["test_mae_canonical"],
                 "test_mae_rotated": row["test_mae_rotated"],
+                "invariance_error": row["invariance_error"],
                 "unit": row["unit"],
                 "widths": {name: width["learned"] for name, width in row["widths"].items()},
             }
