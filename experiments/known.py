@@ -17,7 +17,7 @@ import torch
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, build_scaling
-from molaug.config import resolve
+from molaug.config import QM9Config, resolve
 from molaug.distributions import Distribution
 from molaug.groups import SE3, Aff3, Group
 from molaug.images import tasks as images
@@ -32,10 +32,7 @@ from molaug.task import Task, absolute_error, absolute_loss
 from molaug.train import build_recipe
 
 TRAIN, VALIDATION, TEST = 12_000, 300, 1_500  # molecules
-RECIPE = Recipe(
-    epochs=10, batch_size=48, rate=0.01, width_rate=40.0, weight_decay=0.01, clip=1.0,
-    averaging=0.99, freeze=1 / 3, copies=1, seed=0,
-)  # fmt: skip
+RECIPE = build_recipe(resolve(QM9Config(preset="quick", epochs=10), gpu=False), seed=0)
 AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # of the tilted task
 
 RIGID = ("rx", "ry", "rz", "tx", "ty", "tz")

@@ -14,6 +14,7 @@ from .muon import Muon
 NARROW = 0.05  # the share of a range that is used at most while widths are frozen
 RISE = 0.05  # the share of a run in which that rises to all of it
 FLAT = 0.4  # the share of a run after which a linear schedule falls
+MEMORY = 0.05  # the share of a run that the running average of weights remembers at most
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Recipe:
     width_rate: float
     weight_decay: float
     clip: float
-    averaging: float  # decay of the running average of weights
+    averaging: float  # decay of the running average of weights, see `pace`
     freeze: float
     copies: int
     seed: int
@@ -110,6 +111,14 @@ def limit(done: float, freeze: float) -> float:
     than a width can, so that wide ones which should not be have the time to shut."""
     risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
     return float(NARROW ** (1 - max(0.0, risen)))
+
+
+def pace(step: int, steps: int, averaging: float) -> float:
+    """How far the running average of weights goes towards them in one of the `steps` of a run: with
+    a shorter memory at first, so that the start is forgotten, and in short runs, where an average
+    that lags behind by more than `MEMORY` of the run lacks what was learned last."""
+    longest = 1 - 1 / max(10.0, MEMORY * steps)
+    return 1 - min(averaging, longest, (step + 1) / (step + 10))
 
 
 def stride(steps: int) -> int:

@@ -122,7 +122,11 @@ class RunConfig(Config):
     )
     clip: float = option(1.0, "largest norm of the gradient", "run", above=0)
     averaging: float = option(
-        0.995, "decay of the running average of weights", "run", at_least=0, below=1
+        0.995,
+        "decay of the running average of weights, faster in runs of fewer than 4,000 steps",
+        "run",
+        at_least=0,
+        below=1,
     )
     precision: str | None = option(
         None, "of the network", "run", unset="preset, mostly 32-true", choices=PRECISIONS

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .averaging import AveragedModel
-from .recipe import Recipe, schedule
+from .recipe import Recipe, pace, schedule
 
 Places = list[tuple[nn.Module, nn.Module, str]]  # where two models have a buffer, and its name
 
@@ -68,12 +68,11 @@ class Update:
         """For that step of a run of `total`."""
         factors = schedule(step / total, self.recipe)
         rates = [group["peak"] * factors[group["role"]] for group in self.groups]
-        # With a shorter memory at first, so that the start is forgotten.
-        pace = 1 - min(self.recipe.averaging, (step + 1) / (step + 10))
+        following = pace(step, total, self.recipe.averaging)
         if self.rates is not None:
-            self.rates.copy_(torch.tensor([*rates, pace]), non_blocking=True)
+            self.rates.copy_(torch.tensor([*rates, following]), non_blocking=True)
             return
-        self.pace = pace
+        self.pace = following
         for group, rate in zip(self.groups, rates, strict=True):
             group["lr"] = rate
 

@@ -14,7 +14,7 @@ from molaug.distributions import LearnedUniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.networks import GraphNetwork
-from molaug.recipe import build_optimizers, limit, schedule, split_parameters, stride
+from molaug.recipe import build_optimizers, limit, pace, schedule, split_parameters, stride
 
 
 def build_model() -> AveragedModel:
@@ -61,6 +61,15 @@ def test_widths_move_in_some_steps_of_a_long_run_as_far_as_in_all_of_a_short_one
         )
         moves = steps / stride(steps)
         assert widths["peak"] * moves == pytest.approx(RECIPE.width_rate)
+
+
+def test_the_average_of_weights_remembers_a_twentieth_of_a_short_run():
+    assert pace(1000, 1250, 0.995) == pytest.approx(1 / 62.5)
+    assert pace(3000, 4000, 0.995) == pace(3000, 10**6, 0.995) == pytest.approx(0.005)
+    assert pace(3000, 4000, 0.98) == pytest.approx(0.02)  # as asked for, where that is shorter
+    assert pace(0, 4000, 0.995) == pytest.approx(0.9)  # and forgets the start
+    assert pace(90, 100, 0.995) == pytest.approx(0.1)
+    assert pace(3000, 4000, 0.0) == 1.0  # no average
 
 
 @pytest.mark.parametrize(
