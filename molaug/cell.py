@@ -17,6 +17,7 @@ def main() -> int:
         # Only now, so that Ctrl-C while they load is met below.
         from .config import CONFIGS
         from .files import read_json
+        from .folder import Run
         from .loop import NotFinite
         from .processes import prepare_processor
         from .report import console, describe_run, print_plain
@@ -27,7 +28,8 @@ def main() -> int:
         out = console(live=False)  # the bars of several would overwrite each other
         try:
             data = tasks_of(config).open_data(config)
-            row = train_one(data, config, symmetry, network, int(seed), folder, out, label)
+            run = Run(symmetry, network, int(seed))
+            row = train_one(data, config, run, folder, out, label)
         except (ValueError, OSError, NotFinite) as error:
             print(f"molaug: {error}", file=sys.stderr)
             return 1

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
@@ -13,12 +12,26 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
+from .folder import (
+    CURVES,
+    HISTORY,
+    METRICS,
+    Run,
+    claim_folder,
+    is_finished,
+    read_made,
+    run_folder,
+    runs,
+)
 from .processes import count_cores, is_first, prepare_processor, run_commands, start_fabric
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from .averaging import AveragedModel
+    from .loop import Trainer
     from .recipe import Recipe
+    from .task import Task
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -99,23 +112,17 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
     return resolved
 
 
-def runs(config: RunConfig) -> list[tuple[str, str, int]]:
-    """The grid: (symmetry, network, seed)."""
-    seeds = range(config.seed, config.seed + config.seeds)
-    return [(s, n, k) for k in seeds for n in config.network for s in config.symmetry]
-
-
 def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[dict[str, Any]]:
     """Every run of the grid, a line about each; returns the rows of the comparison, which only the
     first of several processes measures: they are empty in the others."""
     from .report import describe_run, print_plain
 
     grid = runs(config)
-    labels = [f"{i}/{len(grid)}  {s} {n} seed {k}" for i, (s, n, k) in enumerate(grid, 1)]
+    labels = [f"{i}/{len(grid)}  {run}" for i, run in enumerate(grid, 1)]
     trained = train_side_by_side(config, folder, dict(zip(labels, grid, strict=True)))
     rows = []
     for label, run in zip(labels, grid, strict=True):
-        rows.append(train_one(data, config, *run, folder, out, label))
+        rows.append(train_one(data, config, run, folder, out, label))
         if rows[-1] and label not in trained:
             print_plain(out, describe_run(rows[-1], label))
     return rows
@@ -124,9 +131,7 @@ def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[
 AT_ONCE = 4  # runs, because each takes about a gigabyte
 
 
-def train_side_by_side(
-    config: RunConfig, folder: Path, grid: dict[str, tuple[str, str, int]]
-) -> list[str]:
+def train_side_by_side(config: RunConfig, folder: Path, grid: dict[str, Run]) -> list[str]:
     """Finish runs of the grid, several at a time, where that is asked for or usual; returns the
     labels of those that were. Two small runs of one thread each are half as fast again as one after
     the other on two threads.
@@ -135,7 +140,9 @@ def train_side_by_side(
     """
     import torch
 
-    missing = {label: run for label, run in grid.items() if not is_finished(folder, *run)}
+    missing = {
+        label: run for label, run in grid.items() if not is_finished(run_folder(folder, run))
+    }
     is_on_cpu = config.device == "cpu" or not torch.cuda.is_available()
     alone = config.devices == 1 and "WORLD_SIZE" not in os.environ and is_on_cpu
     jobs = min(config.jobs or min(count_cores(), AT_ONCE), len(grid)) if alone else 1
@@ -144,168 +151,106 @@ def train_side_by_side(
     # As many for the last one left: their number changes the rounding of sums.
     threads = config.threads or max(1, count_cores() // jobs)
     start = [sys.executable, "-m", "molaug.cell", config.task, str(folder)]
-    commands = [
-        [*start, symmetry, network, str(seed), str(threads), label]
-        for label, (symmetry, network, seed) in missing.items()
-    ]
+    commands = [[*start, *map(str, run), str(threads), label] for label, run in missing.items()]
     sys.stdout.flush()
     if status := run_commands(commands, jobs):
         raise SystemExit(status)
     return [*missing]
 
 
-METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
-
-
-def run_folder(folder: Path, symmetry: str, network: str, seed: int) -> Path:
-    """Where one cell of the grid lives."""
-    return folder / f"{symmetry}-{network}-{seed}"
-
-
-def is_finished(folder: Path, symmetry: str, network: str, seed: int) -> bool:
-    """Whether a cell of the grid has all that is made of it."""
-    from .checkpoint import WEIGHTS
-
-    run = run_folder(folder, symmetry, network, seed)
-    return all((run / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
-
-
-@contextmanager
-def claim_folder(folder: Path, config: RunConfig) -> Iterator[None]:
-    """The folder for this command alone while open; the first of its processes holds it for all.
-
-    Writes the configuration, or makes sure the folder's run has the same. Raises ValueError, naming
-    the settings that differ, if another run lives there, and if another command is using it.
-    """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
-    with lock_folder(folder) if is_first() else nullcontext():
-        share_configuration(folder, config)
-        yield
-
-
-def lock_folder(folder: Path) -> AbstractContextManager[Any]:
-    """Held until its block ends, or the process. Raises ValueError if another command holds it."""
-    from filelock import FileLock, Timeout
-
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        return FileLock(folder / "lock").acquire(timeout=0)
-    except Timeout:
-        raise ValueError(
-            f"{folder} is in use by another command: wait for it, or choose another --run-dir"
-        ) from None
-
-
-def share_configuration(folder: Path, config: RunConfig) -> None:
-    """Write it, or raise ValueError for that of another run."""
-    from .files import read_json, remove_partial, write_json
-
-    path, ours = folder / "config.json", config.to_dict()
-    if path.exists():
-        theirs = read_json(path)
-        if not isinstance(theirs, dict):
-            raise ValueError(f"{path}: damaged (no settings); delete it to have it made again")
-        fixed = set(ours) - FREE_TO_CHANGE - config.places()
-        differing = sorted(key for key in fixed if ours[key] != theirs.get(key))
-        if differing:
-            raise ValueError(
-                f"{folder} holds a run with other settings ({', '.join(differing)}): "
-                "choose another --run-dir, or delete that folder"
-            )
-    if is_first():
-        for place in (folder, *(run_folder(folder, *run) for run in runs(config))):
-            remove_partial(place)
-        write_json(path, ours)
-
-
-# What may differ when a folder is continued, besides where things are: which runs of the grid.
-FREE_TO_CHANGE = {
-    *("symmetry", "network", "seeds", "preset"),
-    *("device", "devices", "engine", "jobs", "threads"),
-}
-
-
 def train_one(
-    data: Any,
-    config: RunConfig,
-    symmetry: str,
-    network: str,
-    seed: int,
-    folder: Path,
-    out: Console,
-    label: str,
+    data: Any, config: RunConfig, run: Run, folder: Path, out: Console, label: str
 ) -> dict[str, Any]:
-    """One cell of the grid, continued from its folder; returns its row of the comparison."""
+    """One run of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import WEIGHTS, read_configuration, save_weights
-    from .evaluate import look_at_all, mean_rotation, measure, measure_curves, turn_at_random
+    from .evaluate import measure_curves
     from .files import write_json
     from .history import write_history
-    from .loop import Interrupted, Trainer
+    from .loop import Trainer
     from .objectives import build_objective
-    from .report import Monitor, describe_widths, print_plain, save_widths_picture, versions
-    from .verdict import judge
+    from .report import save_widths_picture, versions
 
-    run = run_folder(folder, symmetry, network, seed)
-    finished = run / METRICS
-    if is_finished(folder, symmetry, network, seed):
-        read_configuration(run / WEIGHTS)  # raises, if it is damaged
-        return read_made(finished, "metric")
+    place = run_folder(folder, run)
+    if is_finished(place):
+        read_configuration(place / WEIGHTS)  # raises, if it is damaged
+        return read_made(place / METRICS, "metric")
     fabric = start_fabric(config.device, config.devices)
-    task, rows = tasks_of(config).build_task(
-        data, config, symmetry=symmetry, network=network, seed=seed, device=fabric.device
-    )
-    identity = {"symmetry": symmetry, "network": network, "seed": seed, **task.about}
+    task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
+    identity = {**run._asdict(), **task.about}
     settings = {"run": identity, "config": config.to_dict(), "versions": versions()}
     if fabric.is_global_zero:
-        write_json(run / "run.json", settings)
-        rows.save(run / "split.npz")
+        write_json(place / "run.json", settings)
+        rows.save(place / "split.npz")
     initial = task.model.augmentation.distribution.widths.tolist()
     objective = build_objective(config.objective, config.reward)
-    recipe, capture = build_recipe(config, seed), config.engine == "captured"
-    trainer = Trainer(task, objective, recipe, run, fabric, capture)
-    if done := trainer.progress.step:
-        print_plain(out, f"{label}  continued after step {done:,} of {trainer.total:,}")
-    try:
-        with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
-            model = trainer.fit(monitor)
-    except Interrupted:
-        at = f"{label}  stopped after step {trainer.progress.step:,} of {trainer.total:,}"
-        print_plain(out, f"{at}, its state saved; the same command continues")
-        raise
+    recipe, capture = build_recipe(config, run.seed), config.engine == "captured"
+    trainer = Trainer(task, objective, recipe, place, fabric, capture)
+    model = fit(trainer, out, label)
     if not fabric.is_global_zero:
         return {}
-    save_weights(run / WEIGHTS, model, settings)
-    write_history(run / HISTORY, trainer.progress.history)  # it may have been deleted
-    title = f"{symmetry} {network} seed {seed}"
-    save_widths_picture(run / "widths.svg", title, trainer.progress.history, model, initial)
-    curves = measure_curves(model, task, copies=config.test_copies, seed=seed)
-    write_json(run / CURVES, {**curves, **tasks_of(config).illustrate(model, task)})
-    measured = measure(model, task, copies=config.test_copies, seed=seed)
-    tests = next(iter(task.tests.values()))
-    look_at_all(model, tests)
+    save_weights(place / WEIGHTS, model, settings)
+    history = trainer.progress.history
+    write_history(place / HISTORY, history)  # it may have been deleted
+    save_widths_picture(place / "widths.svg", str(run), history, model, initial)
+    curves = measure_curves(model, task, copies=config.test_copies, seed=run.seed)
+    write_json(place / CURVES, {**curves, **tasks_of(config).illustrate(model, task)})
     row = {
         **identity,
-        "metric": task.metric,
-        "examples": task.examples,
-        **({"scores": [*task.scores]} if task.scores else {}),
-        **({"output_unit": task.output_unit} if task.output_unit else {}),
-        **measured,
-        "widths": describe_widths(model.augmentation.distribution, initial),
-        "mean_rotation": mean_rotation(model.augmentation.distribution),
-        "parameters": sum(p.numel() for p in model.network.parameters()),
+        **measure_all(model, task, initial, run, config.test_copies),
         "seconds_per_epoch": trainer.progress.seconds / trainer.recipe.epochs,
         "seconds_training": trainer.progress.seconds,
         "device": str(fabric.device),
     }
-    if len(model.augmentation.distribution.learned):
-        found = judge(model, task, tests)
-        row["verdicts"] = {name: verdict.to_dict() for name, verdict in found.items()}
-    if symmetry == "none" and "invariance_error" in row:
-        turned = turn_at_random(model)
-        row["haar_at_test"] = measure(turned, task, copies=config.test_copies, seed=seed)
-    write_json(finished, row)
+    write_json(place / METRICS, row)
     return row
+
+
+def fit(trainer: Trainer, out: Console, label: str) -> AveragedModel:
+    """Train to the end, and show how it goes."""
+    from .loop import Interrupted
+    from .report import Monitor, print_plain
+
+    task = trainer.task
+    if done := trainer.progress.step:
+        print_plain(out, f"{label}  continued after step {done:,} of {trainer.total:,}")
+    try:
+        with Monitor(out, label, task.unit, task.model.augmentation.distribution.group) as monitor:
+            return trainer.fit(monitor)
+    except Interrupted:
+        at = f"{label}  stopped after step {trainer.progress.step:,} of {trainer.total:,}"
+        print_plain(out, f"{at}, its state saved; the same command continues")
+        raise
+
+
+def measure_all(
+    model: AveragedModel, task: Task, initial: list[float], run: Run, copies: int
+) -> dict[str, Any]:
+    """Errors, widths and verdicts of a finished run, whose widths were `initial` at its start."""
+    from .evaluate import look_at_all, mean_rotation, measure, turn_at_random
+    from .report import describe_widths
+    from .verdict import judge
+
+    law, tests = model.augmentation.distribution, next(iter(task.tests.values()))
+    found: dict[str, Any] = {
+        "metric": task.metric,
+        "examples": task.examples,
+        **({"scores": [*task.scores]} if task.scores else {}),
+        **({"output_unit": task.output_unit} if task.output_unit else {}),
+        **measure(model, task, copies=copies, seed=run.seed),
+    }
+    look_at_all(model, tests)
+    found |= {
+        "widths": describe_widths(law, initial),
+        "mean_rotation": mean_rotation(law),
+        "parameters": sum(p.numel() for p in model.network.parameters()),
+    }
+    if len(law.learned):
+        verdicts = judge(model, task, tests)
+        found["verdicts"] = {name: verdict.to_dict() for name, verdict in verdicts.items()}
+    if run.symmetry == "none" and "invariance_error" in found:
+        turned = turn_at_random(model)
+        found["haar_at_test"] = measure(turned, task, copies=copies, seed=run.seed)
+    return found
 
 
 def build_recipe(config: RunConfig, seed: int) -> Recipe:
@@ -324,28 +269,18 @@ def write_report(
     from .page import write_page
     from .report import versions
 
-    cells = [run_folder(folder, *run) for run in runs(config)]
+    places = [run_folder(folder, run) for run in runs(config)]
     page = folder / "report.html"
     write_page(
         page,
         rows,
-        [read_made(cell / CURVES, "orbits") for cell in cells],
-        [read_history(cell / HISTORY) for cell in cells],
+        [read_made(place / CURVES, "orbits") for place in places],
+        [read_history(place / HISTORY) for place in places],
         command=["python", "-m", "molaug.train", *arguments],
         versions=versions(),
         about=tasks_of(config).describe(config, rows),
     )
     return page
-
-
-def read_made(path: Path, key: str) -> dict[str, Any]:
-    """What a run has written about itself, with `key` in it. Raises ValueError if it is damaged."""
-    from .files import read_json
-
-    found = read_json(path)
-    if not isinstance(found, dict) or key not in found:
-        raise ValueError(f"{path}: damaged (no '{key}'); delete it to have it made again")
-    return found
 
 
 if __name__ == "__main__":

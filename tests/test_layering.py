@@ -53,6 +53,7 @@ BESIDE = {
     "settings": {"options"},
     "config": {"settings", *CONFIGS},
     "commandline": {"options"},
+    "folder": {"checkpoint", "files", "processes", "settings"},
     "slurm": {"commandline", "config", "files"},
 }
 # The ends of the line see everything but each other; the package only names what is public.

@@ -21,12 +21,13 @@ from safetensors.torch import load_file
 from molaug import train
 from molaug.config import CONFIGS
 from molaug.evaluate import mean_error
+from molaug.folder import claim_folder
 from molaug.history import read_history
 from molaug.images import tasks as images
 from molaug.molecules.data import load_qm9, load_sample
 from molaug.molecules.tasks import load_task
 from molaug.report import console
-from molaug.train import claim_folder, main, prepare_run
+from molaug.train import main, prepare_run
 
 pytestmark = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
 
