@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from .augmentation import Augmentation
-from .averaging import AveragedModel, Scaling, build_scaling
+from .averaging import AveragedModel, Scaling, build_scaling, evaluating
 from .costs import MEASURED, measure_costs
 from .distributions import LearnedUniform
 from .groups import SE2, SE3
@@ -185,11 +185,12 @@ def _fit_widths(
 def _loss_of(
     error: Callable[[Tensor, Tensor], Tensor], scaling: Scaling
 ) -> Callable[[Tensor, Tensor], Float[Tensor, ""]]:
-    """The mean error in physical units, of standardised outputs and targets."""
+    """The mean error, of standardised outputs and targets, over the standard deviation of these:
+    whatever the unit, gradients are of the size that an optimiser expects."""
 
     def loss(output: Tensor, target: Tensor) -> Float[Tensor, ""]:
         physical = scaling.to_physical(target) if target.is_floating_point() else target
-        return error(scaling.to_physical(output), physical).mean().float()
+        return (error(scaling.to_physical(output), physical).mean() / scaling.scale).float()
 
     return loss
 
@@ -205,13 +206,11 @@ def default_augmentation(batch: Any, target: Tensor) -> Augmentation:
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
     """In evaluation mode and without gradients of its own while open, then as it was."""
-    modes = [(module, module.training) for module in network.modules()]
     before = [(parameter, parameter.requires_grad) for parameter in network.parameters()]
-    network.eval().requires_grad_(False)
+    network.requires_grad_(False)
     try:
-        yield
+        with evaluating(network):
+            yield
     finally:
-        for module, was_training in modes:
-            module.training = was_training
         for parameter, required in before:
             parameter.requires_grad_(required)

@@ -6,7 +6,8 @@ h(x) = E_{g ~ mu_w} [ rho(g)^-1 f(g x) ]        (Benton et al. 2020, eq. 1 and 3
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -60,6 +61,18 @@ def scaling_of(mean: float, deviation: float) -> Scaling:
     """Values that are all the same, but for rounding, are left at their size."""
     is_constant = deviation <= 1e-12 * abs(mean)
     return Scaling(mean, 1.0 if is_constant else deviation)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode while open, then every part of it in the mode in which it was."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in modes:
+            part.training = was_training
 
 
 class AveragedModel(nn.Module):

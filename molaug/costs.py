@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .averaging import AveragedModel
+from .averaging import AveragedModel, evaluating
 from .distributions import Distribution
+from .task import check_shapes
 
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are spread evenly, however many there are
 MEASURED, ROUGHLY = 384, 96  # training examples from which costs are measured, well and at first
@@ -60,7 +61,7 @@ class _Part:
 
 class _Examples:
     """All of the examples, unmoved; `learned` is by how much the model's loss is below that of
-    predicting the mean."""
+    predicting a constant."""
 
     def __init__(
         self, model: AveragedModel, batches: Sequence[tuple[Any, Tensor]], loss: Loss
@@ -73,24 +74,22 @@ class _Examples:
         targets = [model.scaling.to_standard(target) for _, target in batches]
         known = torch.cat([target.flatten() for target in targets])
         self.parts: list[_Part] = []
-        unmoved, mean = caps.new_zeros(()), caps.new_zeros(())
+        unmoved, unlearned = caps.new_zeros(()), caps.new_zeros(())
         for (batch, _), target, reach in zip(batches, targets, spread.split(counts), strict=True):
             weight = len(batch) / sum(counts)
             still = self.output_of(self.law.group.exp(caps.new_zeros(len(batch), len(caps))), batch)
-            if target.is_floating_point() and target.shape != still.shape:
-                raise ValueError(
-                    f"predictions {tuple(still.shape)} for targets {tuple(target.shape)}: give "
-                    "both the same shape"
-                )
+            check_shapes(still, target)
             value, slope = _value_and_slope(partial(self.rate, target=target), still)
             unmoved += weight * value
-            mean += weight * self.rate(best_constant(known, still), target)
+            rated = [self.rate(guess, target) for guess in constants(known, still)]
+            unlearned = unlearned + weight * torch.stack(rated)
             every = max(1, min(GROUPS // len(batches), len(batch)))
             cuts = [slice(i, None, every) for i in range(every)]
             groups = [(cut, self.rate(still[cut], target[cut])) for cut in cuts]
             self.parts.append(_Part(batch, target, reach, still, slope, weight, groups))
         # The least that is learned: by a network that has learned nothing, or where all are equal.
-        self.learned = (mean - unmoved).clamp_min(0.05 * mean).clamp_min(1e-12)
+        constant = unlearned.amin()
+        self.learned = (constant - unmoved).clamp_min(0.05 * constant).clamp_min(1e-30)
 
     def rate(self, output: Tensor, target: Tensor) -> Tensor:
         """The loss of one copy."""
@@ -127,7 +126,7 @@ class _Examples:
         if not ends or share >= 1 or float(cost) <= PARTIAL:
             return cost
         _, bend, error = self.rise_and_bend(share, direction)
-        ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9)
+        ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9 * self.learned)
         flat = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
         return cost - flat * (cost - PARTIAL).clamp_min(0)
 
@@ -145,7 +144,7 @@ def measure_costs(
     The share of what the network has learned that is lost when example k is moved by u_k of the
     natural range of one generator, the u_k spread evenly over [-1, 1]:
 
-        c = (loss of moved - loss of unmoved) / (loss of predicting the mean - loss of unmoved).
+        c = (loss of moved - loss of unmoved) / (loss of the best constant - loss of unmoved).
 
     Near 0 for a symmetry, be its width still small, near 1 where a move destroys the prediction.
 
@@ -162,29 +161,33 @@ def measure_costs(
 
     batches: examples and their targets, in physical units. places: of the generators to be
     measured, by default all; others keep their costs. ends: whether symmetries that end are looked
-    for. A function of its arguments alone, without random draws. Raises ValueError for targets of
-    another shape than the predictions.
+    for. The model is asked in evaluation mode. A function of its arguments alone, without random
+    draws. Raises ValueError for targets of another shape than the predictions.
     """
     law = model.augmentation.distribution
     places = range(len(law.caps)) if places is None else places
     if len(places):
-        examples = _Examples(model, batches, loss)
         shares = (law.widths / law.caps).tolist()
         directions = law.caps[:, None] * law.directions
-        for i in places:
-            law.costs[i] = examples.cost(directions[i], shares[i], ends)
+        with evaluating(model):
+            examples = _Examples(model, batches, loss)
+            for i in places:
+                law.costs[i] = examples.cost(directions[i], shares[i], ends)
     return law.costs
 
 
-def best_constant(targets: Tensor, output: Tensor) -> Tensor:
-    """What a network would say that looks at nothing, in the shape of `output`: the mean of
-    scalars, near zero where they are standardised; zero of vectors and tensors, which have no other
-    mean; of classes, along the second axis, the logarithms of their frequencies."""
+def constants(targets: Tensor, output: Tensor) -> list[Tensor]:
+    """What a network might say that looks at nothing, in the shape of `output`: the mean and the
+    median of scalars, of which an absolute error prefers the second; zero of vectors and tensors,
+    which have no other mean; of classes, along the second axis, the logarithms of their
+    frequencies."""
     if targets.is_floating_point():
-        return (targets.mean() if output.ndim == 1 else targets.new_zeros(())).expand_as(output)
+        of_scalars = output.ndim == 1
+        found = [targets.mean(), targets.median()] if of_scalars else [targets.new_zeros(())]
+        return [value.expand_as(output) for value in found]
     counts = targets[targets >= 0].bincount(minlength=output.shape[1]) + 1
     scores = counts.to(output).log()
-    return scores.view(-1, *[1] * (output.ndim - 2)).expand_as(output)
+    return [scores.view(-1, *[1] * (output.ndim - 2)).expand_as(output)]
 
 
 def _value_and_slope(

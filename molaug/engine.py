@@ -78,7 +78,7 @@ class Capturing:
     ) -> Tensor:
         if not self.works:
             return self.gradients(batch, target, moving, elements)
-        if not is_dataclass(batch):
+        if not has_tensors_alone(batch):
             return self._give(self._outputs(batch, target, moving, elements))
         inputs = [*tensors_of(batch).values(), target, *([] if elements is None else [elements])]
         shape = (moving, *((t.shape, t.dtype) for t in inputs))
@@ -231,6 +231,14 @@ def warn(what: str, error: BaseException) -> str:
     reason = str(error).partition("\n")[0]
     logging.getLogger(__name__).warning("%s: %s", what, reason)
     return reason
+
+
+def has_tensors_alone(batch: Any) -> bool:
+    """Whether all that a step reads of a batch can be written over: no numbers, no lists."""
+    return is_dataclass(batch) and all(
+        value is None or isinstance(value, Tensor)
+        for value in (getattr(batch, spec.name) for spec in fields(batch))
+    )
 
 
 def tensors_of(batch: Any) -> dict[str, Tensor]:

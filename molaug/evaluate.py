@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -29,19 +30,27 @@ def predictions_and_targets(
     seed: int = 0,
     element: Float[Tensor, "n n"] | None = None,
 ) -> tuple[Float[Tensor, "examples *output"], Shaped[Tensor, "examples *target"]]:
-    """Both in physical units, of the first `most` examples (default all), in no particular order.
+    """Both in physical units, of `most` of the examples (default all), in no particular order.
 
     element: moves every input first; its prediction is brought back: rho(g)^-1 f(g x).
     A function of `seed`, the examples and the kind of device alone: every batch reseeds its own
     draws.
     """
     found, batch_size = [], _batch_size(model, copies)
-    for i, rows in enumerate(sorted_batches(examples.sizes[:most], batch_size)):
+    chosen = some_rows(examples, most)
+    for i, rows in enumerate(sorted_batches(examples.sizes[chosen.numpy()], batch_size)):
         torch.manual_seed(seed_of(seed, EVALUATION, copies, i))
-        batch, target = examples.gather(rows)
+        batch, target = examples.gather(chosen[rows])
         found.append((predict_moved(model, batch, element, copies), target))
     predictions, targets = zip(*found, strict=True)
     return torch.cat(predictions), torch.cat(targets)
+
+
+def some_rows(examples: Examples, most: int | None) -> Tensor:
+    """At most so many rows, by chance and always the same: a set may be in some order."""
+    if most is None or most >= len(examples):
+        return torch.arange(len(examples))
+    return torch.from_numpy(np.random.default_rng(EVALUATION).permutation(len(examples))[:most])
 
 
 def _batch_size(model: AveragedModel, copies: int) -> int:
@@ -138,14 +147,14 @@ def invariance_error(
     """How far predictions change when inputs are rotated, in physical units.
 
     The standard deviation over `rotations` uniform rotations of what is `shown` of the prediction
-    (brought back, for an equivariant output), as a root mean square over the first `most` examples
+    (brought back, for an equivariant output), as a root mean square over `most` of the examples
     and components. Pixels that a rotation took from outside are NaN and left out. A model that is
     symmetric by construction scores rounding error.
     """
     turn = turn_at_random(model).augmentation
     variances = []
     size = _batch_size(model, rotations * copies)
-    for i, rows in enumerate(torch.arange(min(most, len(examples))).split(size)):
+    for i, rows in enumerate(some_rows(examples, most).split(size)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)
         moved, elements = turn(batch, rotations)
@@ -205,7 +214,7 @@ def error_along_orbit(
 
     A model that is symmetric along G has the same error at every value. The model's own draws are
     the same for every value. Returns `value` [rad, length or 1], `error` and `standard_error` (of
-    the mean over the first `most` examples) in `task.unit`.
+    the mean over `most` of the examples) in `task.unit`.
     """
     elements = orbit_elements(model.augmentation.distribution, generator, torch.tensor(values))
     found = [

@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from .history import write_history
 from .objectives import Objective
 from .processes import noted_signals
 from .recipe import Recipe, build_optimizers, limit, stride
-from .task import Task, draw_batches, seed_of, sorted_batches
+from .task import Task, check_shapes, draw_batches, seed_of, sorted_batches
 from .update import Update
 
 
@@ -88,14 +89,15 @@ class TrainingLoss(nn.Module):
         with torch.autocast(target.device.type, torch.bfloat16, enabled=self.bf16):
             output = self.model(batch, copies, share, elements)
             auxiliary = self.model.pop_auxiliary_loss()
+        check_shapes(output, target)
         output = output.float() if self.bf16 else output
         return self.loss(output, self.model.scaling.to_standard(target)), auxiliary
 
 
-def describe_objective(objective: Objective) -> str:
+def describe(thing: object) -> str:
     """The same in every process, unlike the address in the repr of an ordinary class."""
-    is_ordinary = type(objective).__repr__ is object.__repr__
-    return type(objective).__qualname__ if is_ordinary else repr(objective)
+    is_ordinary = type(thing).__repr__ is object.__repr__
+    return type(thing).__qualname__ if is_ordinary else repr(thing)
 
 
 class Trainer:
@@ -314,7 +316,11 @@ class Trainer:
         count = min(MEASURED, 8 * self.recipe.batch_size, len(train))
         if since < 0:  # only for probes, whose number need not be so exact
             count = min(count, ROUGHLY)
-        rows = (since // every * count + torch.arange(count)) % len(train)
+        if getattr(train, "windows", None) is None:
+            chance = np.random.default_rng((self.recipe.seed, step, MEASURED))
+            rows = torch.from_numpy(chance.choice(len(train), count, replace=False))
+        else:  # from one part or two of a large set, in which examples are in no order
+            rows = (since // every * count + torch.arange(count)) % len(train)
         parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
         batches = [train.gather(rows[part]) for part in parts]
         # Probes reach over whole ranges: not for them that a symmetry which ends costs little.
@@ -412,12 +418,16 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to be continued."""
         task, scaling = self.task, self.task.model.scaling
+        augmentation, law = task.model.augmentation, self.law
         shapes = {name: list(value.shape) for name, value in task.model.state_dict().items()}
         standard = [float(scaling.shift), float(scaling.scale)]
         return {
             **{"examples": len(task.train), "scaling": standard, "parameters": shapes},
             "recipe": {**vars(self.recipe)},
-            "objective": describe_objective(self.objective),
+            "objective": describe(self.objective),
+            "law": [type(law).__qualname__, *law.group.names, *law.caps.tolist()],
+            "learned": [width > 0 for width in law.widths.tolist()],
+            "moves": [describe(augmentation.action), augmentation.jitter],
         }
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -61,6 +61,16 @@ class Task:
     about: Mapping[str, Any] = field(default_factory=dict)  # what it was measured on
 
 
+def check_shapes(output: Tensor, target: Tensor) -> None:
+    """Raises ValueError for numbers of another shape than the targets': (n, 1) minus (n,) would be
+    every prediction against every target. Of classes the loss says what fits."""
+    if target.is_floating_point() and output.shape != target.shape:
+        raise ValueError(
+            f"predictions {tuple(output.shape)} for targets {tuple(target.shape)}: give both the "
+            "same shape"
+        )
+
+
 def absolute_loss(output: Tensor, target: Tensor) -> Float[Tensor, ""]:
     """L1 on standardised targets."""
     return (output - target).abs().mean()

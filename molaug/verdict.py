@@ -19,10 +19,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .augmentation import Action
-from .averaging import AveragedModel
-from .costs import best_constant
+from .averaging import AveragedModel, evaluating
+from .costs import constants
 from .distributions import Distribution
-from .evaluate import EVALUATION, orbit_elements
+from .evaluate import EVALUATION, orbit_elements, some_rows
 from .task import Examples, Task
 
 Word = Literal["full", "partial", "absent", "undecided"]
@@ -42,8 +42,8 @@ class Verdict:
 
     low, high: bounds of the range of the symmetry, in the unit of the coefficient: the learned
     width, and where the error of held-out examples begins to rise (the cap, if nowhere).
-    lost: over the whole range. told_apart: how well a linear classifier tells moved inputs from
-    unmoved ones (0.5: inputs are already spread over the range), nan where not measured.
+    lost: at most, within the natural range. told_apart: how well a linear classifier tells moved
+    inputs from unmoved ones (0.5: inputs are spread over the range already), nan if not measured.
     """
 
     verdict: Word
@@ -62,8 +62,8 @@ class Orbit:
     """What held-out examples say about one generator.
 
     edge: the value, as a share of the cap, from which on predictions are lost; None if nowhere.
-    lost: share of what was learned that is lost at the cap; NaN if nothing was learned.
-    learned: whether the network predicts better than the mean at all.
+    lost: the greatest share of what was learned that is lost within the range; NaN if nothing was
+    learned. learned: whether the network predicts better than a constant at all.
     """
 
     edge: float | None
@@ -91,7 +91,7 @@ def weigh(share: float, orbit: Orbit) -> tuple[Word, str]:
         if share >= OPEN:
             return "full", "open, and held-out errors stay level over the whole range"
         return "undecided", "held-out errors stay level, but the width did not open"
-    beyond = f"{orbit.lost:.0%} of what was learned is lost over the whole range"
+    beyond = f"up to {orbit.lost:.0%} of what was learned is lost within the range"
     if share <= SHUT:
         return "absent", f"shut, and {beyond}"
     if share >= OPEN or share > 1.25 * orbit.edge:
@@ -103,10 +103,10 @@ def weigh(share: float, orbit: Orbit) -> tuple[Word, str]:
 def walk_orbit(
     model: AveragedModel, task: Task, examples: Examples, generator: str, most: int = 256
 ) -> Orbit:
-    """Move the first `most` examples along the generator, half of them backwards, and find where
-    the error of the bare network begins to rise, either way. The law of the model stays out of it,
+    """Move `most` of the examples along the generator, half of them backwards, and find where the
+    error of the bare network begins to rise, either way. The law of the model stays out of it,
     or its own moves would add to those that are asked about."""
-    batch, target = examples.gather(torch.arange(min(most, len(examples))))
+    batch, target = examples.gather(some_rows(examples, most))
     law, action = model.augmentation.distribution, model.augmentation.action
     cap = law.caps[law.group.names.index(generator)]
     ends = cap * (1.0 - 2 * (torch.arange(len(batch), device=cap.device) % 2))
@@ -118,33 +118,33 @@ def walk_orbit(
         return task.error(model.scaling.to_physical(back), target)
 
     still = errors(0.0)
-    constant = best_constant(model.scaling.to_standard(target), model.network(batch))
-    unlearned = task.error(model.scaling.to_physical(constant), target)
+    guesses = constants(model.scaling.to_standard(target), model.network(batch))
+    rated = [task.error(model.scaling.to_physical(guess), target) for guess in guesses]
+    unlearned = min(rated, key=lambda error: float(error.mean()))
     learned = float((unlearned - still).mean())
+    noise = float((unlearned - still).std()) / len(batch) ** 0.5
+    if not learned > max(2 * noise, TOLERANCE * float(unlearned.mean())):
+        return Orbit(None, math.nan, False)
 
     def lost(share: float) -> tuple[float, bool]:
         """Either way by itself, because one may gain what the other loses; the worse one."""
         rise = errors(share) - still
         found = []
         for side in (rise[::2], rise[1::2]):
-            value = float(side.mean()) / max(learned, 1e-12)
-            noise = float(side.std()) / len(side) ** 0.5 / max(learned, 1e-12)
+            value = float(side.mean()) / learned
+            noise = float(side.std()) / len(side) ** 0.5 / learned
             found.append((value, value > TOLERANCE and value > CERTAIN * noise))
         return max(value for value, _ in found), any(is_lost for _, is_lost in found)
 
-    noise = float((unlearned - still).std()) / len(batch) ** 0.5
-    better = learned > max(2 * noise, TOLERANCE * float(unlearned.mean()))
-    whole = lost(1.0)[0] if better else math.nan
-    return Orbit(find_edge(lambda share: lost(share)[1]), whole, better)
+    grid = {k / COARSE: lost(k / COARSE) for k in range(1, COARSE + 1)}
+    edge = next((share for share, (_, is_lost) in grid.items() if is_lost), None)
+    if edge is not None:
+        edge = find_edge(edge - 1 / COARSE, edge, lambda share: lost(share)[1])
+    return Orbit(edge, max(value for value, _ in grid.values()), True)
 
 
-def find_edge(is_lost: Callable[[float], bool]) -> float | None:
-    """The smallest share of a range at which predictions are lost: on a coarse grid, then by
-    halving; None if nowhere."""
-    edge = next((k / COARSE for k in range(1, COARSE + 1) if is_lost(k / COARSE)), None)
-    if edge is None:
-        return None
-    kept = edge - 1 / COARSE
+def find_edge(kept: float, edge: float, is_lost: Callable[[float], bool]) -> float:
+    """Where predictions begin to be lost, between two shares of a range, by halving."""
     for _ in range(HALVINGS):
         middle = (kept + edge) / 2
         kept, edge = (kept, middle) if is_lost(middle) else (middle, edge)
@@ -160,11 +160,12 @@ def judge(
     """
     law = model.augmentation.distribution
     verdicts = {}
-    for i in learned_places(law):
-        name, cap = law.group.names[i], float(law.caps[i])
-        orbit = walk_orbit(model, task, examples, name, most)
-        apart = tell_apart(examples, model.augmentation.action, law, name)
-        verdicts[name] = conclude(float(law.widths[i].detach()) / cap, cap, orbit, apart)
+    with evaluating(model):
+        for i in learned_places(law):
+            name, cap = law.group.names[i], float(law.caps[i])
+            orbit = walk_orbit(model, task, examples, name, most)
+            apart = tell_apart(examples, model.augmentation.action, law, name)
+            verdicts[name] = conclude(float(law.widths[i].detach()) / cap, cap, orbit, apart)
     return verdicts
 
 
@@ -240,7 +241,7 @@ def tell_apart(
     scored on the other half; nan for a batch without features.
     """
     count, place = min(most, len(examples)) // 4 * 4, law.group.names.index(generator)
-    batch, _ = examples.gather(torch.arange(count))
+    batch, _ = examples.gather(some_rows(examples, count))
     features: Callable[[], Tensor] | None = getattr(batch, "features", None)
     if features is None or not count:
         return math.nan
