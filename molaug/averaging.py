@@ -52,6 +52,7 @@ class Scaling(nn.Module):
 def build_scaling(values: np.ndarray) -> Scaling:
     """Mean and standard deviation of training values (graphs,); for vectors (graphs, 3) no shift,
     which would break equivariance, and the root mean square of a component."""
+    values = values.astype(np.float64)  # of which equal ones have no deviation by rounding
     if values.ndim == 1:
         return scaling_of(float(values.mean()), float(values.std()))
     return scaling_of(0.0, float(np.sqrt((values**2).mean())))

@@ -17,14 +17,14 @@ def main() -> int:
         # Only now, so that Ctrl-C while they load is met below.
         from .config import CONFIGS
         from .files import read_json
-        from .folder import Run
+        from .folder import CONFIG, Run
         from .loop import NotFinite
         from .processes import prepare_processor
         from .report import console, describe_run, print_plain
         from .train import tasks_of, train_one
 
         prepare_processor(int(threads))
-        config = CONFIGS[name].from_dict(read_json(folder / "config.json"))
+        config = CONFIGS[name].from_dict(read_json(folder / CONFIG)["config"])
         out = console(live=False)  # the bars of several would overwrite each other
         try:
             data = tasks_of(config).open_data(config)

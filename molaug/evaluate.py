@@ -36,7 +36,7 @@ def predictions_and_targets(
     A function of `seed`, the examples and the kind of device alone: every batch reseeds its own
     draws.
     """
-    found, batch_size = [], _batch_size(model, copies)
+    found, batch_size = [], _batch_size(model, examples, copies)
     chosen = some_rows(examples, most)
     for i, rows in enumerate(sorted_batches(examples.sizes[chosen.numpy()], batch_size)):
         torch.manual_seed(seed_of(seed, EVALUATION, copies, i))
@@ -53,10 +53,16 @@ def some_rows(examples: Examples, most: int | None) -> Tensor:
     return torch.from_numpy(np.random.default_rng(EVALUATION).permutation(len(examples))[:most])
 
 
-def _batch_size(model: AveragedModel, copies: int) -> int:
+def _batch_size(model: AveragedModel, examples: Examples, copies: int) -> int:
     """Examples at a time."""
     most = GPU_BATCH if model.scaling.shift.is_cuda else EVALUATION_BATCH
-    return max(1, most // copies)
+    return max(1, most // (copies * getattr(examples, "bulk", 1)))
+
+
+def in_parts(model: AveragedModel, examples: Examples, most: int) -> list[tuple[Any, Tensor]]:
+    """`some_rows` with their targets, as many at a time as memory has room for."""
+    rows = some_rows(examples, most)
+    return [examples.gather(part) for part in rows.split(_batch_size(model, examples, 1))]
 
 
 def predict_moved(
@@ -153,7 +159,7 @@ def invariance_error(
     """
     turn = turn_at_random(model).augmentation
     variances = []
-    size = _batch_size(model, rotations * copies)
+    size = _batch_size(model, examples, rotations * copies)
     for i, rows in enumerate(some_rows(examples, most).split(size)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)

@@ -11,6 +11,7 @@ from .files import read_json, remove_partial, write_json
 from .processes import is_first
 from .settings import RunConfig
 
+CONFIG, RUN = "config.json", "run.json"  # what the folder, and a run in it, are runs of
 METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
 # What may differ when a folder is continued, besides where things are: which runs of the grid.
 FREE_TO_CHANGE = {
@@ -48,17 +49,46 @@ def is_finished(place: Path) -> bool:
     return all((place / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
 
 
+def describe(config: RunConfig, data: str) -> dict[str, Any]:
+    """What a run is a run of; data: the checksum of its data."""
+    return {"task": config.task, "data": data, "config": config.to_dict()}
+
+
+def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
+    """Raises ValueError, naming the settings that differ, if what `describe` said of the run in
+    that folder is not what it says of this one."""
+    ours = describe(config, data)
+    if not isinstance(theirs, dict) or not isinstance(theirs.get("config"), dict):
+        raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
+    fixed = set(ours["config"]) - FREE_TO_CHANGE - config.places()
+    differing = [
+        *(name for name in ("task", "data") if ours[name] != theirs.get(name)),
+        *sorted(key for key in fixed if ours["config"][key] != theirs["config"].get(key)),
+    ]
+    if differing:
+        raise ValueError(
+            f"{place.parent} holds a run with other settings ({', '.join(differing)}): "
+            "choose another --run-dir, or delete that folder"
+        )
+
+
 @contextmanager
-def claim_folder(folder: Path, config: RunConfig) -> Iterator[None]:
+def claim_folder(folder: Path, config: RunConfig, data: str) -> Iterator[None]:
     """The folder for this command alone while open; the first of its processes holds it for all.
 
-    Writes the configuration, or makes sure the folder's run has the same. Raises ValueError, naming
-    the settings that differ, if another run lives there, and if another command is using it.
+    Writes what it is a run of, or makes sure that the folder's run is the same. Raises ValueError,
+    naming the settings that differ, if another run lives there, and if another command is using it.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
     with lock_folder(folder) if is_first() else nullcontext():
-        share_configuration(folder, config)
+        path = folder / CONFIG
+        if path.exists():
+            check_same(path, read_json(path), config, data)
+        if is_first():
+            for place in (folder, *(run_folder(folder, run) for run in runs(config))):
+                remove_partial(place)
+            write_json(path, describe(config, data))
         yield
 
 
@@ -73,26 +103,6 @@ def lock_folder(folder: Path) -> AbstractContextManager[Any]:
         raise ValueError(
             f"{folder} is in use by another command: wait for it, or choose another --run-dir"
         ) from None
-
-
-def share_configuration(folder: Path, config: RunConfig) -> None:
-    """Write it, or raise ValueError for that of another run."""
-    path, ours = folder / "config.json", config.to_dict()
-    if path.exists():
-        theirs = read_json(path)
-        if not isinstance(theirs, dict):
-            raise ValueError(f"{path}: damaged (no settings); delete it to have it made again")
-        fixed = set(ours) - FREE_TO_CHANGE - config.places()
-        differing = sorted(key for key in fixed if ours[key] != theirs.get(key))
-        if differing:
-            raise ValueError(
-                f"{folder} holds a run with other settings ({', '.join(differing)}): "
-                "choose another --run-dir, or delete that folder"
-            )
-    if is_first():
-        for place in (folder, *(run_folder(folder, run) for run in runs(config))):
-            remove_partial(place)
-        write_json(path, ours)
 
 
 def read_made(path: Path, key: str) -> dict[str, Any]:

@@ -19,9 +19,13 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, float]]:
-    """What `write_history` wrote. Raises ValueError, naming the file, for anything else."""
+    """What `write_history` wrote of an epoch or more. Raises ValueError, naming the file, for
+    anything else."""
     try:
         with open(path, newline="") as file:
-            return [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+            rows = [{name: float(v) for name, v in row.items()} for row in csv.DictReader(file)]
+        if not rows or "epoch" not in rows[0]:
+            raise ValueError("no epochs")
+        return rows
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: damaged; delete it to have it made again") from error

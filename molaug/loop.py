@@ -306,6 +306,7 @@ class Trainer:
         is_due = step == self._probed_from if since < 0 else since % every == 0
         if not is_due or not self.objective.asks_for_costs or self.progress.settled:
             return
+        look_at_all(self.averaged, self.task.validation)  # as it is, whatever it was shown before
         law, train = self.averaged.augmentation.distribution, self.task.train
         is_first = not bool(law.costs.any())
         # Here and not at every step, because a GPU would have to wait for the answer.

@@ -49,11 +49,12 @@ def split_parameters(model: AveragedModel) -> dict[str, list[Tensor]]:
     """Widths; weights of linear layers with at least ten rows and columns, for Muon (a head of ten
     classes is one); convolutions are among the rest."""
     widths: list[Tensor] = list(model.augmentation.distribution.parameters())
-    matrices: list[Tensor] = [
+    found = [
         module.weight
         for module in model.network.modules()
         if isinstance(module, nn.Linear) and min(module.weight.shape) > 9
     ]
+    matrices: list[Tensor] = [*dict.fromkeys(found)]  # layers may share one
     taken = {id(p) for p in widths + matrices}
     rest: list[Tensor] = [p for p in model.parameters() if id(p) not in taken]
     return {"widths": widths, "matrices": matrices, "rest": rest}
@@ -85,7 +86,8 @@ def build_optimizers(
     else:
         adam[0]["params"] = parts["rest"] + parts["matrices"]
     adam = [group for group in adam if group["params"]]
-    optimizers.append(torch.optim.AdamW(adam, betas=(0.9, 0.98), fused=True))
+    if adam:
+        optimizers.append(torch.optim.AdamW(adam, betas=(0.9, 0.98), fused=True))
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]

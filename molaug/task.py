@@ -19,7 +19,8 @@ class Examples(Protocol):
     """A set of examples whose batches come on one device.
 
     A set that is larger than memory may also have `windows`: rows in increasing order, the first
-    0, at which parts begin that are visited one after another, as `draw_batches` says.
+    0, at which parts begin that are visited one after another, as `draw_batches` says. One of large
+    examples may have `bulk`: how many of usual size each takes the memory of.
     """
 
     def __len__(self) -> int: ...

@@ -16,8 +16,11 @@ from .folder import (
     CURVES,
     HISTORY,
     METRICS,
+    RUN,
     Run,
+    check_same,
     claim_folder,
+    describe,
     is_finished,
     read_made,
     run_folder,
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only now, so that --help and a mistyped option answer at once.
     from .comparison import comparison_table, notes, show_verdicts, verdicts_over_seeds
     from .engine import NotCaptured
-    from .files import write_json
+    from .files import checksum, write_json
     from .loop import NotFinite
     from .report import console, print_plain, show_widths
 
@@ -56,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = prepare_run(config, out)
         data = tasks_of(config).open_data(config)
+        mark = checksum(tasks_of(config).arrays_of(data))
         folder = config.run_dir or Path("runs") / config.run_name
-        with claim_folder(folder, config):
+        with claim_folder(folder, config, mark):
             rows = train_all(data, config, folder, out)
             if not is_first():
                 return 0
@@ -80,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def tasks_of(config: RunConfig) -> Any:
     """The module that knows the data and the models of a task: `tasks` of molecules or images, with
-    open_data, build_task, describe and illustrate."""
+    open_data, arrays_of, build_task, describe and illustrate."""
     return import_module(f".{config.domain}.tasks", __package__)
 
 
@@ -164,22 +168,24 @@ def train_one(
     """One run of the grid, continued from its folder; returns its row of the comparison."""
     from .checkpoint import WEIGHTS, read_configuration, save_weights
     from .evaluate import measure_curves
-    from .files import write_json
+    from .files import checksum, read_json, write_json
     from .history import write_history
     from .loop import Trainer
     from .objectives import build_objective
     from .report import save_widths_picture, versions
 
-    place = run_folder(folder, run)
+    place, mark = run_folder(folder, run), checksum(tasks_of(config).arrays_of(data))
+    if (place / RUN).exists():
+        check_same(place / RUN, read_json(place / RUN), config, mark)
     if is_finished(place):
         read_configuration(place / WEIGHTS)  # raises, if it is damaged
         return read_made(place / METRICS, "metric")
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
     identity = {**run._asdict(), **task.about}
-    settings = {"run": identity, "config": config.to_dict(), "versions": versions()}
+    settings = {"run": identity, **describe(config, mark), "versions": versions()}
     if fabric.is_global_zero:
-        write_json(place / "run.json", settings)
+        write_json(place / RUN, settings)
         rows.save(place / "split.npz")
     initial = task.model.augmentation.distribution.widths.tolist()
     objective = build_objective(config.objective, config.reward)

@@ -22,7 +22,7 @@ from .augmentation import Action
 from .averaging import AveragedModel, evaluating
 from .costs import constants
 from .distributions import Distribution
-from .evaluate import EVALUATION, orbit_elements, some_rows
+from .evaluate import EVALUATION, in_parts, orbit_elements, some_rows
 from .task import Examples, Task
 
 Word = Literal["full", "partial", "absent", "undecided"]
@@ -106,23 +106,31 @@ def walk_orbit(
     """Move `most` of the examples along the generator, half of them backwards, and find where the
     error of the bare network begins to rise, either way. The law of the model stays out of it,
     or its own moves would add to those that are asked about."""
-    batch, target = examples.gather(some_rows(examples, most))
+    parts = in_parts(model, examples, most)
     law, action = model.augmentation.distribution, model.augmentation.action
     cap = law.caps[law.group.names.index(generator)]
-    ends = cap * (1.0 - 2 * (torch.arange(len(batch), device=cap.device) % 2))
+    sizes = [len(batch) for batch, _ in parts]
+    count = sum(sizes)
+    ends = cap * (1.0 - 2 * (torch.arange(count, device=cap.device) % 2))
+    known = torch.cat([model.scaling.to_standard(target).flatten() for _, target in parts])
 
     def errors(share: float) -> Float[Tensor, "examples"]:
-        elements = orbit_elements(law, generator, share * ends)
-        output = model.network(action.act(elements, batch))
-        back = action.act_on_output(elements.to(output.dtype), output)
-        return task.error(model.scaling.to_physical(back), target)
+        found, elements = [], orbit_elements(law, generator, share * ends)
+        for (batch, target), some in zip(parts, elements.split(sizes), strict=True):
+            output = model.network(action.act(some, batch))
+            back = action.act_on_output(some.to(output.dtype), output)
+            found.append(task.error(model.scaling.to_physical(back), target))
+        return torch.cat(found)
+
+    def guessed(batch: Any, target: Tensor) -> list[Tensor]:
+        guesses = constants(known, model.network(batch))
+        return [task.error(model.scaling.to_physical(guess), target) for guess in guesses]
 
     still = errors(0.0)
-    guesses = constants(model.scaling.to_standard(target), model.network(batch))
-    rated = [task.error(model.scaling.to_physical(guess), target) for guess in guesses]
+    rated = [torch.cat(each) for each in zip(*(guessed(*part) for part in parts), strict=True)]
     unlearned = min(rated, key=lambda error: float(error.mean()))
     learned = float((unlearned - still).mean())
-    noise = float((unlearned - still).std()) / len(batch) ** 0.5
+    noise = float((unlearned - still).std()) / count**0.5
     if not learned > max(2 * noise, TOLERANCE * float(unlearned.mean())):
         return Orbit(None, math.nan, False)
 

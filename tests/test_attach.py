@@ -207,3 +207,17 @@ def _split(batch: MoleculeBatch) -> list:
     return [
         Data(pos=p[z > 0], z=z[z > 0]) for p, z in zip(batch.positions, batch.charges, strict=True)
     ]
+
+
+def test_widths_do_not_depend_on_the_unit(height):
+    """In joule a loss is far below what an optimiser takes for nothing."""
+
+    class InJoule(Height):
+        def forward(self, batch):
+            return 1.6e-19 * super().forward(batch)
+
+    network = InJoule()
+    found = learn_widths(network, examples(network), steps=120, batch_size=32)
+    assert found.widths == pytest.approx(height[1].widths, abs=1e-2)
+    verdicts = {name: v.verdict for name, v in found.verdicts.items()}
+    assert verdicts == {name: v.verdict for name, v in height[1].verdicts.items()}

@@ -181,3 +181,8 @@ def test_an_equivariant_target_is_not_shifted():
     scaling = build_scaling(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
     assert float(scaling.shift) == 0
     assert np.isclose(float(scaling.scale), np.sqrt(28 / 6))
+
+
+def test_equal_values_of_any_precision_have_no_deviation():
+    scaling = build_scaling(np.full(1000, 0.1, np.float32))
+    assert float(scaling.scale) == 1.0

@@ -8,7 +8,7 @@ import torch
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
-from molaug.costs import PARTIAL, measure_costs, unsettled
+from molaug.costs import GOLDEN, PARTIAL, measure_costs, unsettled
 from molaug.distributions import LearnedUniform, Uniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
@@ -183,3 +183,48 @@ def test_targets_of_another_shape_than_predictions_are_refused():
     model = AveragedModel(Height(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
     with pytest.raises(ValueError, match=r"predictions \(8,\) for targets \(8, 1\)"):
         measure_costs(model, [(batch, target[:, None])], absolute_loss)
+
+
+def test_a_model_in_training_mode_keeps_its_mode_and_its_running_statistics():
+    class Normalised(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = torch.nn.BatchNorm1d(1)
+
+        def forward(self, batch):
+            return self.norm(batch.positions[:, 0, 2:])[:, 0]
+
+    molecules = load_sample().take(np.arange(60))
+    examples = MoleculeExamples(molecules, np.arange(60.0))
+    model = AveragedModel(Normalised(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
+    measure_costs(model, [examples.gather(torch.arange(60))], absolute_loss)
+    assert all(torch.equal(value, before[n]) for n, value in model.network.state_dict().items())
+    assert all(part.training for part in model.modules())
+
+
+def test_costs_are_shares_of_what_the_better_constant_leaves():
+    """Of skewed numbers the median, with an absolute loss."""
+    molecules = load_sample().take(np.arange(200))
+    torch.manual_seed(0)
+    examples = MoleculeExamples(molecules, (2 * torch.randn(200)).exp().double().numpy())
+    batch, targets = examples.gather(torch.arange(200))
+
+    class Half(torch.nn.Module):
+        """The median, and less the lower the first atom is."""
+
+        def forward(self, batch):
+            return targets.median() * (1 + 0.1 * batch.positions[:, 0, 2].clamp(max=0))
+
+    model = AveragedModel(Half(), Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+    cost = measure_costs(model, [(batch, targets)], absolute_loss, ends=False)[UP]
+    elements = model.augmentation.distribution.group.exp(
+        torch.eye(6)[UP] * 5 * (2 * (torch.arange(200) * GOLDEN % 1) - 1)[:, None]
+    )
+    moved = absolute_loss(Half()(MoleculeAction().act(elements, batch)), targets)
+    still = absolute_loss(Half()(batch), targets)
+    constant = absolute_loss(targets.median(), targets)
+    assert constant < 0.8 * absolute_loss(targets.mean(), targets)
+    learned = max(constant - still, 0.05 * constant)
+    assert cost == pytest.approx(float((moved - still) / learned), rel=1e-4)
+    assert cost > 0.02

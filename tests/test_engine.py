@@ -4,7 +4,7 @@ again and writes over what it returned at first: what a replay does, without a G
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -179,6 +179,24 @@ def test_batches_that_are_no_records_of_tensors_are_left_alone():
     for _ in range(WARM + 2):
         assert engine([1, 2], torch.ones(2), False) == 2
     assert engine.works
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A batch with a number, which a graph could not read anew."""
+
+    values: torch.Tensor
+    cutoff: float
+
+
+def test_batches_with_more_than_tensors_are_not_captured():
+    def gradients(batch, target, moving, elements):
+        return batch.cutoff * batch.values.sum()
+
+    engine = build(gradients)
+    found = [float(engine(Cut(torch.ones(1), float(i)), torch.ones(1), False)) for i in range(7)]
+    assert found == [float(i) for i in range(7)]
+    assert not engine.captured
 
 
 def test_differences_are_shares_of_all_gradients():

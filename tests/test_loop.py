@@ -16,7 +16,7 @@ from recipes import RECIPE
 from molaug import loop
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, build_scaling
-from molaug.distributions import LearnedUniform
+from molaug.distributions import Haar, LearnedUniform
 from molaug.groups import SE3
 from molaug.loop import (
     Interrupted,
@@ -413,6 +413,44 @@ def test_the_state_of_another_run_is_not_continued(tmp_path):
     torch.save({}, tmp_path / "state.pt")
     with pytest.raises(ValueError, match="of another run"):
         trainer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "other"),
+    [
+        (
+            Augmentation(LearnedUniform(SE3(), generators=["rx", "tx"]), MoleculeAction()),
+            "parameters, learned",
+        ),
+        (Augmentation(Haar(SE3(), 5.0), MoleculeAction()), "parameters, law"),
+        (Augmentation(LearnedUniform(SE3()), MoleculeAction("vector")), "moves"),
+        (Augmentation(LearnedUniform(SE3()), MoleculeAction(), jitter=0.1), "moves"),
+    ],
+)
+def test_the_state_of_another_law_is_not_continued(tmp_path, augmentation, other):
+    trainer(tmp_path).save()
+    task = build_task()
+    model = AveragedModel(task.model.network, augmentation, task.model.scaling)
+    with pytest.raises(ValueError, match=rf"of another run \(other {other}\)"):
+        trainer(tmp_path, replace(task, model=model))
+
+
+@pytest.mark.parametrize("law", [LearnedUniform(SE3()), Haar(SE3(), 5.0)])
+def test_predictions_of_another_shape_stop_the_first_step(tmp_path, law):
+    """(n, 1) minus (n,) would be every prediction against every target."""
+
+    class Column(torch.nn.Module):
+        def __init__(self, network):
+            super().__init__()
+            self.network = network
+
+        def forward(self, batch):
+            return self.network(batch)[:, None]
+
+    task = build_task()
+    model = AveragedModel(Column(task.model.network), Augmentation(law, MoleculeAction()))
+    with pytest.raises(ValueError, match=r"predictions \(16, 1\) for targets \(16,\): give both"):
+        trainer(tmp_path, replace(task, model=model)).fit()
 
 
 def test_an_objective_of_ones_own_is_known_again(tmp_path):

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from molaug.molecules.data import load_qm9
+from molaug import predict
+from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
+from molaug.distributions import LearnedUniform
+from molaug.groups import SE3
+from molaug.molecules.action import MoleculeAction
+from molaug.molecules.data import MoleculeSet, load_qm9, load_sample
+from molaug.molecules.networks import GraphNetwork
+from molaug.molecules.read import Label
 from molaug.molecules.targets import ELEMENTS, add_references
 from molaug.molecules.tasks import MoleculeExamples, load_task
 from molaug.predict import main
@@ -88,7 +96,7 @@ def test_a_vector_has_three_columns_and_copies_of_a_learned_law_differ(tmp_path,
     assert [row["molecule"] for row in rows] == ["CCO", "O"]
     assert {"dipole x [D]", "dipole y [D]", "dipole z [D]"} < set(rows[0])
     assert float(rows[0]["copies differ: dipole x [D]"]) > 0
-    assert "Believe 2 of them less" in shown.err
+    assert "Believe 2 of them less: 99 % of QM9 has 11 to 25 atoms." in shown.err
     assert main([str(tmp_path / "run"), "--smiles", "CCO"]) == 0
     again = read(capsys.readouterr().out)[0]
     assert float(again["dipole x [D]"]) == pytest.approx(float(rows[0]["dipole x [D]"]), abs=2e-4)
@@ -101,7 +109,8 @@ def test_a_vector_has_three_columns_and_copies_of_a_learned_law_differ(tmp_path,
         ("a.xyz", "1\n\nCl 0 0 0\n", r"a\.xyz 1, atom 1: element 17 is not one of QM9's \(H C N"),
         ("a.xyz", "2\n\nC 0 0 0\nC 0 0 0.1\n", r"a\.xyz 1: atoms 1 and 2 are 0\.1 Angstrom apart"),
         ("a.xyz", "1\n\nC 0 0 nan\n", r"a\.xyz 1: has a position that is no number"),
-        ("a.xyz", "five\n", r"a\.xyz: ASE cannot read it"),
+        ("a.xyz", "five\n", r"a\.xyz 1: line 1 is 'five' where a number of atoms should be"),
+        ("a.xyz", "1\n\nH 0 0 0\n", r"a\.xyz 1: an odd number of electrons"),
         ("a.smi", "CCO\nC1\n", r"a\.smi line 2: 'C1' is no SMILES"),
         ("a.smi", "\n", r"a\.smi: no molecules there"),
         ("a.smi", "O.O\n", r"a\.smi line 1: several molecules; give one at a time"),
@@ -186,7 +195,11 @@ def test_what_cannot_be_predicted_is_left_out_if_asked_and_named(run, tmp_path, 
 @needs_qm9
 @pytest.mark.parametrize(
     ("name", "content", "why"),
-    [("bad.xyz", b"five\n", "ASE cannot read it"), ("bad.smi", b"\xff\n", "not a text of SMILES")],
+    [
+        ("bad.cif", b"five\n", "ASE cannot read it"),
+        ("bad.xyz.gz", b"five\n", "cannot be read"),
+        ("bad.smi", b"\xff\n", "not a text of SMILES"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_left_out_if_asked_and_named(
     name, content, why, run, tmp_path, capsys
@@ -206,6 +219,54 @@ def test_a_file_that_cannot_be_read_is_left_out_if_asked_and_named(
     # A name that is no file's is a slip of the user, and stops the command nevertheless.
     assert main([str(run), "--skip", str(good), str(tmp_path / "missing.xyz")]) == 1
     assert "missing.xyz: no such file" in capsys.readouterr().err
+
+
+def untrained(network: torch.nn.Module) -> AveragedModel:
+    return AveragedModel(network, Augmentation(LearnedUniform(SE3()), MoleculeAction()))
+
+
+def test_batches_are_of_one_size_of_memory_and_change_nothing(monkeypatch):
+    class Counting(GraphNetwork):
+        def forward(self, batch):
+            pairs.append(batch.charges.shape[0] * batch.charges.shape[1] ** 2)
+            return super().forward(batch)
+
+    rng = np.random.default_rng(0)
+    chain = np.full(80, 6), np.arange(80)[:, None] * np.array([1.5, 0, 0])
+    sample = load_sample()
+    parts = np.split(sample.positions, sample.offsets[1:-1])
+    drawn = [parts[i] for i in rng.choice(len(sample), 100, replace=False)]
+    pairs_of = [(np.full(len(places), 6), places) for places in drawn]
+    molecules = MoleculeSet.from_atoms([*pairs_of[:30], chain, *pairs_of[30:]])
+    labels = [Label(str(i)) for i in range(len(molecules))]
+    network = Counting(channels=8, layers=1)
+    torch.nn.init.normal_(network.readout[-1].weight)
+    model, found = untrained(network), []
+    for limit in (5 * 4 * 29**2, 10**9):
+        pairs: list[int] = []
+        monkeypatch.setattr(predict, "PAIRS", limit)
+        found.append(predict.predict(model, labels, molecules, copies=4))
+        alone = 4 * 80**2  # copies of the longest come together
+        assert all(count <= max(limit, alone) for count in pairs)
+        assert len(pairs) == 1 or 4 < len(pairs) < 16
+    assert len(pairs) == 1
+    for few, many in zip(*found, strict=True):
+        torch.testing.assert_close(few, many)
+    assert found[0][0].std() > 1e-3
+
+
+@pytest.mark.parametrize("error", [MemoryError, RuntimeError("can't allocate memory: 1 bytes")])
+def test_a_molecule_too_large_for_the_memory_is_named(error):
+    class Exhausting(torch.nn.Module):
+        def forward(self, batch):
+            raise error
+
+    molecules = load_sample().take(slice(0, 3))
+    labels = [Label(f"a.xyz {i}") for i in (1, 2, 3)]
+    largest = int(molecules.sizes.argmax())
+    expected = f"a.xyz {largest + 1}: 2 copies of its {molecules.sizes[largest]} atoms need more"
+    with pytest.raises(ValueError, match=expected):
+        predict.predict(untrained(Exhausting()), labels, molecules, copies=2)
 
 
 def test_folders_without_one_run_are_refused(tmp_path, capsys):

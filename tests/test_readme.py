@@ -23,7 +23,7 @@ def test_five_lines_give_a_learned_augmentation():
     network = GraphNetwork(channels=8, layers=1)
     torch.nn.init.normal_(network.readout[-1].weight)
     scope = {"network": network, "batch": batch, "target": target.float()}
-    exec(code, {"torch": torch, **scope}, scope)
+    exec(code, scope)
     assert (scope["law"].parameter.grad != 0).all()
     assert network.element.weight.grad.abs().sum() > 0
     assert len([line for line in code.splitlines() if line and "import" not in line]) <= 5

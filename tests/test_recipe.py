@@ -10,7 +10,7 @@ from recipes import RECIPE
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
-from molaug.distributions import LearnedUniform
+from molaug.distributions import Identity, LearnedUniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.networks import GraphNetwork
@@ -78,3 +78,21 @@ def test_the_average_of_weights_remembers_a_twentieth_of_a_short_run():
 def test_the_limit_rises_from_when_widths_are_free(done, share):
     assert limit(done, 0.25) == pytest.approx(share)
     assert limit(done, 0.0) == 1.0  # never frozen
+
+
+def test_a_matrix_that_layers_share_is_moved_once():
+    model = build_model()
+    layers = [torch.nn.Linear(16, 16) for _ in range(2)]
+    layers[1].weight = layers[0].weight
+    model.network = torch.nn.Sequential(*layers)
+    assert len(split_parameters(model)["matrices"]) == 1
+    groups = [g for o in build_optimizers(model, RECIPE, 12) for g in o.param_groups]
+    ids = [id(p) for group in groups for p in group["params"]]
+    assert sorted(ids) == sorted(id(p) for p in model.parameters())
+
+
+def test_a_network_may_be_all_matrices():
+    augmentation = Augmentation(Identity(SE3()), MoleculeAction())
+    model = AveragedModel(torch.nn.Linear(16, 16, bias=False), augmentation)
+    (only,) = build_optimizers(model, RECIPE, 12)
+    assert [len(group["params"]) for group in only.param_groups] == [1]

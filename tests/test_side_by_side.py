@@ -97,7 +97,7 @@ def test_what_stops_the_command_stops_its_runs_with_their_states_saved(tmp_path)
     assert running.returncode == 143
     assert said.count("its state saved; the same command continues") == 2
     assert not (tmp_path / "comparison.json").exists()
-    assert json.loads((tmp_path / "config.json").read_text())["jobs"] == 2
+    assert json.loads((tmp_path / "config.json").read_text())["config"]["jobs"] == 2
 
 
 def test_a_run_that_cannot_be_made_says_so_once(tmp_path, capfd):

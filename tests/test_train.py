@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -266,11 +267,11 @@ def test_a_folder_is_of_one_command_at_a_time(tmp_path, capsys, monkeypatch):
 
 def test_the_processes_of_a_command_share_its_folder(tmp_path, monkeypatch):
     config = CONFIGS["sprites"](device="cpu")
-    with claim_folder(tmp_path, config):
-        with pytest.raises(ValueError, match="in use"), claim_folder(tmp_path, config):
+    with claim_folder(tmp_path, config, ""):
+        with pytest.raises(ValueError, match="in use"), claim_folder(tmp_path, config, ""):
             pass
         monkeypatch.setenv("RANK", "1")
-        with claim_folder(tmp_path, config):
+        with claim_folder(tmp_path, config, ""):
             pass
 
 
@@ -280,24 +281,52 @@ def test_what_a_killed_command_left_half_written_is_removed(tmp_path):
     left = [tmp_path / "config.json.0123abcd.partial", cell / "state.pt.0123abcd.partial"]
     for path in left:
         path.touch()
-    with claim_folder(tmp_path, CONFIGS["sprites"]()):
+    with claim_folder(tmp_path, CONFIGS["sprites"](), ""):
         assert not any(path.exists() for path in left)
 
 
 def test_where_a_run_goes_on_may_change(tmp_path):
     for device in ("auto", "cpu", "gpu"):
-        with claim_folder(tmp_path, CONFIGS["sprites"](device=device)):
+        with claim_folder(tmp_path, CONFIGS["sprites"](device=device), ""):
             pass
 
 
 def test_a_configuration_that_is_none_is_damaged(tmp_path):
-    for content in ("[]", "{"):
+    for content in ("[]", "{", "{}"):
         (tmp_path / "config.json").write_text(content)
         with (
             pytest.raises(ValueError, match=r"config\.json: damaged .*; delete it"),
-            claim_folder(tmp_path, CONFIGS["sprites"]()),
+            claim_folder(tmp_path, CONFIGS["sprites"](), ""),
         ):
             pass
+
+
+def test_other_data_and_another_task_are_another_run(tmp_path, capsys, monkeypatch):
+    """Of classes neither their number nor their mean would show it."""
+    arguments = [*SPRITES, "--symmetry", "none", "--run-dir", str(tmp_path)]
+    assert main(arguments) == 0
+    refused = f"molaug: {tmp_path} holds a run with other settings"
+    assert main([*arguments, "--seed", "1"]) == 1
+    assert f"{refused} (seed)" in capsys.readouterr().err
+    one = images.open_data
+
+    def darker(config):
+        pictures = one(config)
+        some = pictures.train
+        return replace(pictures, train=replace(some, images=some.images // 2))
+
+    monkeypatch.setattr(images, "open_data", darker)
+    assert main(arguments) == 1
+    assert f"{refused} (data)" in capsys.readouterr().err
+    (tmp_path / "config.json").unlink()  # what the run itself says is compared too
+    assert main(arguments) == 1
+    assert f"{refused} (data)" in capsys.readouterr().err.replace("/none-residual-0", "")
+    monkeypatch.undo()
+    (tmp_path / "config.json").unlink()
+    assert main(arguments) == 0
+    capsys.readouterr()
+    assert main(["scenes", *arguments[1:]]) == 1
+    assert f"{refused} (task, data" in capsys.readouterr().err
 
 
 def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, capsys):
@@ -314,8 +343,6 @@ def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, 
         whole = (run / name).read_bytes()
         for damaged in (whole[: -len(whole) // 3], b'{"a": 1}'):
             (run / name).write_bytes(damaged)
-            if name == "history.csv" and damaged[:1] == b"{":  # no row at all is a history, too
-                continue
             assert main([*arguments, "--run-dir", str(tmp_path)]) == 1
             said = capsys.readouterr().err
             assert f"{name}: damaged" in said

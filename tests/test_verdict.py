@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from molaug.augmentation import Augmentation
-from molaug.averaging import AveragedModel
+from molaug.averaging import AveragedModel, Scaling
 from molaug.distributions import Haar, LearnedUniform
 from molaug.groups import SE3, SO2
 from molaug.images.action import ImageAction
@@ -258,3 +258,90 @@ def test_the_classifier_separates_what_can_be_separated():
     assert 0.3 < classify(noise, labels) < 0.7
     assert classify(noise + 3 * labels[:, None], labels) > 0.95
     assert classify(noise * (2 + labels[:, None]) ** 2, labels) > 0.7  # by spread alone
+
+
+class Says(torch.nn.Module):
+    """One number of every molecule."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        self.number = number
+
+    def forward(self, batch):
+        return torch.full((len(batch),), self.number)
+
+
+def test_who_says_the_median_has_learned_nothing_however_far_the_mean():
+    task = height_task(LearnedUniform(SE3(), 0.95))
+    torch.manual_seed(0)
+    task.train.targets = (2 * torch.randn(200)).exp().double()
+    median = Says(float(task.train.targets.median()))
+    task = replace(task, model=replace_network(task.model, median))
+    assert {v.verdict for v in judge(task.model, task, task.train).values()} == {"undecided"}
+
+
+def test_examples_may_be_in_any_order():
+    """Of those with the lowest values the mean would be as good as the network, or better."""
+    task = height_task(LearnedUniform(SE3(), [0.02, 0.02, 0.95, 0.95, 0.95, 0.02]))
+    molecules = orient(load_sample(), "random", seed=0)
+    heights = molecules.positions[molecules.offsets[:-1], 2].astype(np.float64)
+    noisy = heights + np.random.default_rng(0).normal(0, 0.3, len(heights))
+    order = noisy.argsort()
+    some = MoleculeExamples(molecules.take(order), noisy[order])
+    found = judge(task.model, task, some, most=100)
+    assert (found["tx"].verdict, found["tz"].verdict) == ("full", "absent")
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e6])
+def test_verdicts_do_not_depend_on_the_unit(unit):
+    task = height_task(LearnedUniform(SE3(), [0.02, 0.02, 0.95, 0.95, 0.95, 0.02]))
+    expected = judge(task.model, task, task.train)
+    task.train.targets *= unit
+    model = AveragedModel(Height(), task.model.augmentation, Scaling(0.0, unit)).eval()
+    found = judge(model, replace(task, model=model), task.train)
+    assert {n: v.verdict for n, v in found.items()} == {n: v.verdict for n, v in expected.items()}
+    assert found["rx"].lost == pytest.approx(expected["rx"].lost)
+
+
+def test_large_examples_are_moved_a_few_at_a_time(monkeypatch):
+    task = height_task(LearnedUniform(SE3(), [0.02, 0.02, 0.95, 0.95, 0.95, 0.02]))
+    expected = judge(task.model, task, task.train)
+    seen = []
+
+    class Watched(Height):
+        def forward(self, batch):
+            seen.append(len(batch))
+            return super().forward(batch)
+
+    task.train.bulk = 20
+    found = judge(replace_network(task.model, Watched()), task, task.train)
+    assert max(seen) == 256 // 20
+    assert {n: v.verdict for n, v in found.items()} == {n: v.verdict for n, v in expected.items()}
+    assert found["rx"].lost == pytest.approx(expected["rx"].lost)
+
+
+def test_what_comes_back_at_the_end_of_a_range_is_lost_before():
+    """The extent of a molecule along z is that of the molecule turned over."""
+
+    class Extent(torch.nn.Module):
+        def forward(self, batch):
+            height = batch.positions[..., 2].where(batch.mask, torch.nan)
+            return height.nan_to_num(-9).amax(1) - height.nan_to_num(9).amin(1)
+
+    task = height_task(LearnedUniform(SE3(), 0.02))
+    task.train.targets = Extent()(task.train.gather(torch.arange(200))[0]).double()
+    task = replace(task, model=replace_network(task.model, Extent()))
+    orbit = walk_orbit(task.model, task, task.train, "rx")
+    assert orbit.edge is not None
+    assert orbit.lost > 0.5
+    assert abs(walk_orbit(task.model, task, task.train, "tz").lost) < 1e-3
+
+
+def test_a_model_in_training_mode_is_judged_in_evaluation_mode_and_comes_back_in_it():
+    task = height_task(LearnedUniform(SE3(), 0.95))
+    network = torch.nn.Sequential(Height(), torch.nn.Dropout(0.5))
+    expected = judge(task.model, task, task.train)
+    model = replace_network(task.model, network).train()
+    network[1].eval()
+    assert judge(model, replace(task, model=model), task.train) == expected
+    assert [part.training for part in network.modules()] == [True, True, False]

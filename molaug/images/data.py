@@ -58,10 +58,19 @@ def crop(some: ImageSet, size: int) -> ImageSet:
 
 
 def shrink(some: ImageSet, factor: int) -> ImageSet:
-    """Pictures smaller by a whole factor: means of pixels, and the labels in their middles."""
+    """Pictures smaller by a whole factor: means of pixels, and the labels in their middles.
+
+    Raises ValueError for a factor that leaves no pixel.
+    """
     if factor == 1:
         return some
-    height, width = (pixels // factor for pixels in some.images.shape[2:])
+    whole = some.images.shape[2:]
+    if factor > min(whole):
+        raise ValueError(
+            f"--shrink {factor}: leaves no pixel of pictures of {some.name}, which are "
+            f"{whole[0]} x {whole[1]}; give at most {min(whole)}"
+        )
+    height, width = (pixels // factor for pixels in whole)
     cut = some.images[..., : height * factor, : width * factor]
     parts = cut.reshape(*cut.shape[:2], height, factor, width, factor)
     images = parts.mean((3, 5), dtype=np.float32).round().astype(np.uint8)

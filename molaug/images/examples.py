@@ -9,6 +9,8 @@ from torch import Tensor
 from .batch import ImageBatch
 from .data import ImageSet
 
+USUAL = 64 * 64  # pixels of a picture of usual size
+
 
 class ImageExamples:
     """Images and their targets, resident on one device and gathered there."""
@@ -18,6 +20,7 @@ class ImageExamples:
         self.images = torch.from_numpy(some.images).to(device)  # bytes: a quarter of the memory
         self.valid = torch.from_numpy(some.valid.copy()).to(device)
         self.targets = torch.from_numpy(some.targets).to(device)
+        self.bulk = -(-some.images[0, 0].size // USUAL)
 
     def __len__(self) -> int:
         return len(self.index)

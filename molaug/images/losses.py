@@ -86,7 +86,11 @@ def is_known(scores: Scores, target: Classes) -> Tensor:
 
 
 def class_error(scores: Scores, target: Classes) -> Float[Tensor, "graphs"]:
-    """The share of wrong classes of each image, in per cent: 0 or 100, or of its known pixels."""
+    """The share of wrong classes of each image, in per cent: 0 or 100, or of its known pixels.
+
+    Zero, like its loss, if it has none: files label some of every picture, but those may have been
+    moved outside, and then nothing said is wrong.
+    """
     known = is_known(scores, target).flatten(1) if target.ndim > 1 else is_known(scores, target)
     wrong = (scores.argmax(1) != target).reshape(known.shape) & known
     if target.ndim == 1:

@@ -75,18 +75,20 @@ def read_camvid(source: Path, part: Part) -> ImageSet:
     their labels as PNG files of the same names; or an npz file with x_train, y_train, x_val, ...
 
     Raises FileNotFoundError if there is no such thing, and ValueError, naming the file, for one
-    that is damaged, whose labels have another size or whose pixels are no bytes.
+    that is damaged, whose labels have another size or no class, or whose pixels are no bytes.
     """
-    if source.is_file():
-        pictures, labels = _read_camvid_npz(source, part)
-    else:
-        pictures, labels = _read_camvid_folder(source, part)
+    read = _read_camvid_npz if source.is_file() else _read_camvid_folder
+    pictures, labels, names = read(source, part)
     known = np.where(labels < len(STREETS), labels.astype(np.int64), VOID)
+    for name, label in zip(names, known, strict=True):
+        if (label == VOID).all():  # would be rated as without any error
+            raise ValueError(f"{name}: no pixel has a class, 0 to 10: leave the picture out")
     images = np.ascontiguousarray(np.moveaxis(pictures, -1, 1))
     return build_set(f"camvid_{part}", images, known, STREETS)
 
 
-def _read_camvid_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _read_camvid_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Pictures, their labels and what to call these."""
     pictures, labels = read_pair(path, part)
     is_picture = pictures.ndim == 4 and pictures.shape[3] == 3 and pictures.dtype == np.uint8
     if not is_picture or not pictures.size:
@@ -99,10 +101,11 @@ def _read_camvid_npz(path: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(f"{path}: y_{part} is {labels.dtype} {labels.shape}: {wanted}")
     if labels.min() < VOID:
         raise ValueError(f"{path}: y_{part} has class {labels.min()}: {wanted}")
-    return pictures, labels
+    return pictures, labels, [f"{path}: y_{part}[{i}]" for i in range(len(labels))]
 
 
-def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarray]:
+def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The same."""
     paths = sorted((folder / part).glob("*.png"))
     if not paths:
         raise FileNotFoundError(
@@ -110,14 +113,15 @@ def _read_camvid_folder(folder: Path, part: Part) -> tuple[np.ndarray, np.ndarra
             "or an npz file"
         )
     pictures = [read_picture(path).convert("RGB") for path in paths]
-    labels = [read_picture(folder / f"{part}annot" / path.name) for path in paths]
-    for path, picture, label in zip(paths, pictures, labels, strict=True):
+    places = [folder / f"{part}annot" / path.name for path in paths]
+    labels = [read_picture(place) for place in places]
+    for path, place, picture, label in zip(paths, places, pictures, labels, strict=True):
         if not picture.size == label.size == pictures[0].size:
             raise ValueError(f"{path}: its size, or that of its labels, differs from the others'")
         if len(label.getbands()) > 1:
-            place = folder / f"{part}annot" / path.name
             raise ValueError(f"{place}: has colours; give a class number, 0 to 11, for every pixel")
-    return np.stack([*map(np.asarray, pictures)]), np.stack([*map(np.asarray, labels)])
+    names = [str(place) for place in places]
+    return np.stack([*map(np.asarray, pictures)]), np.stack([*map(np.asarray, labels)]), names
 
 
 def read_photographs() -> list[np.ndarray]:

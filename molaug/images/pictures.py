@@ -25,6 +25,9 @@ from .data import VOID
 from .losses import probabilities
 
 COLUMNS, CELL, TOP = 3, 120.0, 36.0
+# Of classes, of which CamVid has eleven: the lighter three differ from all others, and from white,
+# as much as the others among themselves.
+CLASS_COLOURS = (*COLOURS, "#eedd88", "#99ee99", "#eeaadd")
 
 
 def draw_law(
@@ -68,10 +71,10 @@ def draw_maps(model: AveragedModel, action: ImageAction, examples: Examples, cop
 
 def to_colours(labels: Int[Tensor, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """A colour per class, white where it is unknown."""
-    palette = [bytes.fromhex(colour[1:]) for colour in COLOURS] + [b"\xff" * 3]
+    palette = [bytes.fromhex(colour[1:]) for colour in CLASS_COLOURS] + [b"\xff" * 3]
     table = np.array([[*colour] for colour in palette], np.uint8)
     known = labels.cpu().numpy()
-    return table[np.where(known == VOID, len(COLOURS), known % len(COLOURS))]
+    return table[np.where(known == VOID, len(CLASS_COLOURS), known % len(CLASS_COLOURS))]
 
 
 @torch.no_grad()

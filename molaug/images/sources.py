@@ -88,7 +88,7 @@ def divide(
 ) -> tuple[ImageSet, ImageSet, ImageSet, Split]:
     """Disjoint rows of a pool in a random order, and a test set, also of it if there is no other.
 
-    Raises ValueError if the sizes asked for are more than there is.
+    Raises ValueError if the sizes asked for are more than there is, or leave none to train on.
     """
     order = np.random.default_rng(PICTURES_SEED).permutation(len(pool))
     held = order
@@ -97,14 +97,9 @@ def divide(
         test, rows = pool, order[:count]
         held = order[count:]
     else:
-        if pool.images.shape[1:] != test.images.shape[1:]:
-            (_, *ours), (_, *theirs) = pool.images.shape, test.images.shape
-            raise ValueError(
-                f"{pool.name}: pictures to train are {'x'.join(map(str, ours))} and those to test "
-                f"{'x'.join(map(str, theirs))}: take both from one data set"
-            )
+        check_sizes(pool, test)
         rows = np.random.default_rng(PICTURES_SEED).permutation(len(test))[: config.test_size]
-    validation = config.validation_size or len(held) // 10
+    validation = config.validation_size or max(1, len(held) // 10)
     train = config.train_size or max(len(held) - validation, 0)
     if train + validation > len(held) or len(rows) < (config.test_size or 0):
         there = f"{len(pool):,} in all" if test is pool else f"{len(held):,} and {len(test):,}"
@@ -113,8 +108,23 @@ def divide(
             f"{config.test_size or len(rows):,} to test, are more than its {there}: lower "
             "--train-size, --validation-size or --test-size"
         )
+    if not train:
+        raise ValueError(
+            f"{pool.name}: a validation set of {validation:,} leaves none of {len(held):,} "
+            "examples to train on: lower --validation-size or give more pictures"
+        )
     split = Split(held[validation : validation + train], held[:validation], rows)
     return pool.take(split.train), pool.take(split.validation), test.take(split.test), split
+
+
+def check_sizes(first: ImageSet, second: ImageSet) -> None:
+    """Raises ValueError, naming both sets, if their pictures are not of one size."""
+    (_, *ours), (_, *theirs) = first.images.shape, second.images.shape
+    if ours != theirs:
+        raise ValueError(
+            f"pictures of {first.name} are {'x'.join(map(str, ours))} and those of {second.name} "
+            f"{'x'.join(map(str, theirs))}: take both from one data set"
+        )
 
 
 def total(config: ImageConfig) -> int:
@@ -159,7 +169,11 @@ def draw_normal_angles(index: np.ndarray, seed: int) -> np.ndarray:
 
 
 def join(first: ImageSet, second: ImageSet) -> ImageSet:
-    """One set, the examples of the second counted on."""
+    """One set, the examples of the second counted on.
+
+    Raises ValueError if their pictures are not of one size.
+    """
+    check_sizes(first, second)
     return replace(
         first,
         images=np.concatenate([first.images, second.images]),
@@ -169,7 +183,9 @@ def join(first: ImageSet, second: ImageSet) -> ImageSet:
     )
 
 
-FACE, REACH = 45, 90.0  # pixels left of a turned face, so that no corner shows; degrees
+# Pixels left of a turned face: an even number of the 64, so that the middle stays the centre of the
+# turn, and so few that no corner shows, which would give the angle away. Degrees.
+FACE, REACH = 44, 90.0
 
 
 def open_faces(config: FacesConfig) -> Pictures:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,6 +49,12 @@ def open_data(config: ImageConfig) -> Pictures:
     if "c8" in config.network:
         _check_halvings(config.layers or 1, *pictures.train.images.shape[2:])
     return pictures
+
+
+def arrays_of(pictures: Pictures) -> list[np.ndarray]:
+    """By which the data is known again."""
+    sets = [pictures.train, pictures.validation, *pictures.tests.values()]
+    return [array for part in sets for array in (part.images, part.targets)]
 
 
 def _check_halvings(layers: int, height: int, width: int) -> None:

@@ -62,6 +62,7 @@ class PygNetwork(nn.Module):
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         data = batch.to_pyg()
+        data.z = data.z.long()  # as PyTorch Geometric has it
         if data.z.max() > self.largest_charge:
             raise ValueError(
                 f"{type(self.model).__name__} knows no element with nuclear charge "
@@ -70,9 +71,9 @@ class PygNetwork(nn.Module):
         if self.takes_data:
             prediction = self.model(data)
         elif self.by_name:
-            prediction = self.model(z=data.z.long(), pos=data.pos, batch=data.batch)
+            prediction = self.model(z=data.z, pos=data.pos, batch=data.batch)
         else:
-            prediction = self.model(data.z.long(), data.pos, data.batch)
+            prediction = self.model(data.z, data.pos, data.batch)
         return self.scale * self._shape(prediction, len(batch))
 
     def _shape(self, prediction: Any, graphs: int) -> Tensor:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import gzip
+import io
+import re
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +19,7 @@ from .targets import ELEMENTS
 
 CLOSEST = 0.5  # [Angstrom], less than the length of any bond
 SEED = 0  # of the geometries made for SMILES
+EXTENDED = re.compile(r"\b(properties|lattice|pbc)\s*=", re.IGNORECASE)  # in the comment of an xyz
 
 Atoms = tuple[np.ndarray, np.ndarray]  # nuclear charges (atoms,) and positions (atoms, 3)
 Maker = Callable[[], Atoms]  # raises ValueError where there are none
@@ -34,14 +39,15 @@ def read_molecules(
     """The molecules of all files, then those of the SMILES, and a label of each.
 
     Files of a name that ends in `.sdf` or `.mol` are read by RDKit, in `.smi` as lines of SMILES,
-    all others by ASE (xyz, extxyz, pdb, ...). For SMILES, RDKit adds hydrogen and finds a geometry
-    (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of QM9.
+    all others by ASE (xyz, extxyz, pdb, ...); `.gz` may follow. For SMILES, RDKit adds hydrogen and
+    finds a geometry (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of
+    QM9.
 
     refused: where to say of which molecules nothing can be said, and which files cannot be read;
     they are then left out.
 
-    Raises FileNotFoundError for a missing file, ValueError for what is no geometry of molecules of
-    H, C, N, O and F, with its place, unless there is `refused`.
+    Raises FileNotFoundError for a missing file, ValueError for what is no geometry of neutral,
+    closed-shell molecules of H, C, N, O and F, with its place, unless there is `refused`.
     """
     found: list[tuple[Label, Atoms]] = []
     for label, make in _sources(files, smiles):
@@ -78,16 +84,23 @@ def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Lab
 def _entries(path: Path) -> Iterator[tuple[str, Maker]]:
     """What is in a file. Where it cannot be read there is an entry that says so when it is made, so
     that it can be left out as a molecule can."""
+    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
     try:
-        yield from READERS.get(path.suffix.lower(), _read_ase)(path)
-    except (ValueError, OSError) as error:
+        yield from READERS.get(suffix, _read_ase)(path)
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # the last two of a cut gzip
         yield "", partial(_refuse, path, error)
 
 
 def _refuse(path: Path, error: Exception) -> Atoms:
-    if isinstance(error, OSError):
-        raise ValueError(f"{path}: cannot be read ({error})") from error
-    raise error
+    if isinstance(error, ValueError) and str(path) in str(error):
+        raise error
+    raise ValueError(f"{path}: cannot be read ({error})") from error
+
+
+def _open(path: Path, errors: str) -> io.TextIOWrapper:
+    """A text, compressed if its name says so."""
+    file = gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    return io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors)
 
 
 def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
@@ -98,9 +111,19 @@ def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
         if charge not in ELEMENTS:
             known = " ".join(ELEMENTS.values())
             raise ValueError(f"{name}, atom {i}: element {charge} is not one of QM9's ({known})")
+    if charges.sum() % 2:
+        raise ValueError(
+            f"{name}: an odd number of electrons, so a radical or an ion, or lacking a hydrogen "
+            "atom; QM9 is neutral and closed-shell"
+        )
     if not np.isfinite(positions).all():
         raise ValueError(f"{name}: has a position that is no number")
-    distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    try:
+        distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
+    except MemoryError as error:
+        raise ValueError(
+            f"{name}: its {len(charges):,} atoms need more memory than there is"
+        ) from error
     distances[np.diag_indices(len(charges))] = np.inf
     if distances.min() < CLOSEST:
         i, j = np.unravel_index(distances.argmin(), distances.shape)
@@ -114,11 +137,15 @@ def _read_ase(path: Path) -> Iterator[tuple[str, Maker]]:
     import ase.io
 
     try:
-        images = ase.io.read(path, index=":")
+        images = ase.io.read(path, index=":", do_not_split_by_at_sign=True)
     except Exception as error:  # of every kind, by format
-        raise ValueError(f"{path}: ASE cannot read it ({type(error).__name__}: {error})") from error
+        raise ValueError(_complain(path, error)) from error
     for i, image in enumerate(images, 1):
         yield "", partial(_atoms_of_image, image, f"{path} {i}")
+
+
+def _complain(place: Path | str, error: Exception) -> str:
+    return f"{place}: ASE cannot read it ({type(error).__name__}: {error})"
 
 
 def _atoms_of_image(image: Any, place: str) -> Atoms:
@@ -127,29 +154,107 @@ def _atoms_of_image(image: Any, place: str) -> Atoms:
     return image.get_atomic_numbers(), image.get_positions()
 
 
+def _read_xyz(path: Path) -> Iterator[tuple[str, Maker]]:
+    """Frame by frame, because ASE ends a file at a blank line between two, and a bad frame of many
+    is to be named."""
+    with _open(path, "replace") as file:
+        for i, frame in enumerate(_split_xyz(file), 1):
+            yield "", partial(_atoms_of_frame, frame, f"{path} {i}")
+
+
+def _split_xyz(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
+    """Numbered lines of each frame. One begins at every line that holds a number alone, but for
+    that below it, the comment, so that a frame that lacks atoms does not take those of the next."""
+    frame: list[tuple[int, str]] = []
+    for number, line in enumerate(lines, 1):
+        is_comment = len(frame) == 1 and _is_count(frame[0][1])
+        if frame and _is_count(line) and not is_comment:
+            yield frame
+            frame = []
+        if frame or line.strip():
+            frame.append((number, line))
+    if frame:
+        yield frame
+
+
+def _is_count(line: str) -> bool:
+    return line.strip().isdecimal()
+
+
+def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
+    import ase.io
+
+    (first, head), (_, comment) = frame[0], frame[1] if len(frame) > 1 else (0, "")
+    atoms = [(number, line) for number, line in frame[2:] if line.strip()]
+    count = int(head) if _is_count(head) else None
+    if count is None or len(atoms) > count:
+        number, line = frame[0] if count is None else atoms[count]
+        raise ValueError(
+            f"{place}: line {number} is {line.strip()[:40]!r} where a number of atoms should be"
+        )
+    if len(atoms) < count:
+        raise ValueError(f"{place}: has {len(atoms)} atoms, not {count} as line {first} says")
+    form = "extxyz" if EXTENDED.search(comment) else "xyz"
+    text = "".join([f"{count}\n", comment.strip(), "\n", *(line for _, line in atoms)])
+    try:
+        image = ase.io.read(io.StringIO(text), format=form)
+    except Exception as error:
+        raise ValueError(_complain(place, error)) from error
+    return _atoms_of_image(image, place)
+
+
 def _read_sdf(path: Path) -> Iterator[tuple[str, Maker]]:
+    """Entry by entry, because RDKit goes wrong after one that is cut short, and its reader of
+    compressed files takes blank lines at the end for an entry."""
+    with _open(path, "replace") as file:  # titles may be in any encoding
+        for i, entry in enumerate(_split_sdf(file), 1):
+            yield entry[0].strip(), partial(_atoms_of_entry, "".join(entry), f"{path} {i}")
+
+
+def _split_sdf(lines: Iterable[str]) -> Iterator[list[str]]:
+    """The lines of each entry, without those of $$$$ that end them."""
+    entry: list[str] = []
+    for line in lines:
+        if line.startswith("$$$$"):
+            yield entry or [""]
+            entry = []
+        else:
+            entry.append(line)
+    if any(line.strip() for line in entry):
+        yield entry
+
+
+def _atoms_of_entry(text: str, place: str) -> Atoms:
     from rdkit import Chem, rdBase
 
-    with rdBase.BlockLogs(), Chem.SDMolSupplier(str(path), removeHs=False) as supplier:
-        for i, molecule in enumerate(supplier, 1):
-            named = molecule is not None and molecule.HasProp("_Name")
-            title = molecule.GetProp("_Name") if named else ""
-            yield title, partial(_atoms_of_entry, molecule, f"{path} {i}")
-
-
-def _atoms_of_entry(molecule: Any, place: str) -> Atoms:
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromMolBlock(text, removeHs=False)
     if molecule is None:
         raise ValueError(f"{place}: RDKit cannot read it")
+    if not molecule.GetNumAtoms():
+        raise ValueError(f"{place}: has no atoms")
     if not molecule.GetConformer().Is3D():
         raise ValueError(f"{place}: a drawing; give coordinates in space, or SMILES")
+    _check_electrons(molecule, place)
     if missing := sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms()):
         raise ValueError(f"{place}: lacks {missing} hydrogen atoms; add them, or give SMILES")
     return _atoms_of(molecule)
 
 
+def _check_electrons(molecule: Any, place: str) -> None:
+    """Raises ValueError for ions and radicals. Charges that cancel, of zwitterions, are in QM9."""
+    from rdkit import Chem
+
+    if charge := Chem.GetFormalCharge(molecule):
+        raise ValueError(f"{place}: an ion, of charge {charge:+}; QM9 is neutral")
+    if sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
+        raise ValueError(f"{place}: a radical; QM9 is closed-shell")
+
+
 def _read_smiles(path: Path) -> Iterator[tuple[str, Maker]]:
     try:
-        lines = path.read_text().splitlines()
+        with _open(path, "strict") as file:
+            lines = list(file)
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not a text of SMILES") from error
     for i, line in enumerate(lines, 1):
@@ -170,6 +275,7 @@ def _embed(smiles: str, name: str) -> Atoms:
             raise ValueError(f"{name}: {smiles!r} is no SMILES")
         if len(Chem.GetMolFrags(molecule)) > 1:
             raise ValueError(f"{name}: several molecules; give one at a time")
+        _check_electrons(molecule, name)
         molecule = Chem.AddHs(molecule)
         if rdDistGeom.EmbedMolecule(molecule, randomSeed=SEED):
             raise ValueError(f"{name}: RDKit finds no geometry; give coordinates")
@@ -184,6 +290,8 @@ def _atoms_of(molecule: Any) -> Atoms:
 
 
 READERS: dict[str, Callable[[Path], Iterator[tuple[str, Maker]]]] = {
+    ".xyz": _read_xyz,
+    ".extxyz": _read_xyz,
     ".sdf": _read_sdf,
     ".mol": _read_sdf,
     ".smi": _read_smiles,

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from .config import QM9Config
 
 
+USUAL = 32  # atoms of a large molecule of QM9, and more
+
+
 class MoleculeExamples:
     """Molecules and their targets, resident on one device and gathered there.
 
@@ -71,6 +74,7 @@ class MoleculeExamples:
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).to(device)
         self.index, self._sizes = np.asarray(molecules.index), np.asarray(molecules.sizes)
+        self.bulk = -(-(nodes**2) // USUAL**2)  # of pairs of atoms
 
     def __len__(self) -> int:
         return len(self._sizes)
@@ -95,6 +99,11 @@ class MoleculeExamples:
 def open_data(config: QM9Config) -> MoleculeSet:
     """All of QM9."""
     return load_qm9(qm9_dir=config.qm9_dir)
+
+
+def arrays_of(molecules: MoleculeSet) -> list[np.ndarray]:
+    """By which the data is known again."""
+    return [molecules.charges, molecules.positions, molecules.properties]
 
 
 def prepare(molecules: MoleculeSet, config: QM9Config) -> tuple[MoleculeSet, Split]:

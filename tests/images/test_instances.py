@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
+from molaug import loop
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
+from molaug.config import CONFIGS, resolve
+from molaug.costs import measure_costs
 from molaug.distributions import LearnedUniform
 from molaug.evaluate import look_at_all, mean_rotation
 from molaug.groups import SE2
 from molaug.images.action import ImageAction
 from molaug.images.batch import ImageBatch
 from molaug.images.instances import Instances
+from molaug.images.tasks import build_task, open_data
+from molaug.loop import Trainer
+from molaug.objectives import ScaleFree
+from molaug.processes import start_fabric
+from molaug.train import build_recipe
 
 
 def law_and_batch(noise: float = 0.0) -> tuple[LearnedUniform, ImageBatch]:
@@ -84,3 +95,38 @@ def test_reported_widths_are_means_over_all_examples():
     assert not torch.allclose(law.widths, expected)
     look_at_all(model, Pictures())
     assert torch.allclose(law.widths, expected)
+
+
+def test_a_continued_run_measures_costs_at_the_widths_of_a_whole_one(tmp_path, monkeypatch):
+    """Widths of an image's own are known once images were looked at, which a new start forgets."""
+    settings = {"train_size": 64, "validation_size": 16, "test_size": 16, "channels": 8}
+    asked = CONFIGS["sprites"](preset="quick", ranges="instance", layers=2, epochs=24, **settings)
+    config = replace(resolve(asked, gpu=False), batch_size=16)
+    pictures = open_data(config)
+    seen = []
+
+    def measured(model, *arguments, **more):
+        seen.append(model.augmentation.distribution.widths.detach()[0].item())
+        return measure_costs(model, *arguments, **more)
+
+    monkeypatch.setattr(loop, "measure_costs", measured)
+
+    def trainer(folder):
+        task = build_task(pictures, config, symmetry="learned", network="residual", seed=0)[0]
+        return Trainer(task, ScaleFree(), build_recipe(config, 0), folder, start_fabric("cpu"))
+
+    trainer(tmp_path / "whole").fit()
+    expected, _ = list(seen), seen.clear()
+
+    def kill(progress, total):
+        if progress.step % 4 == 0:  # at the end of an epoch, before costs are measured
+            raise KeyboardInterrupt
+
+    for _ in range(24):
+        one = trainer(tmp_path / "stopped")
+        with pytest.raises(KeyboardInterrupt):
+            one.fit(kill)
+        one.save()
+    trainer(tmp_path / "stopped").fit()
+    assert len(set(expected)) > 10
+    assert seen == expected

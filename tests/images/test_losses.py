@@ -116,6 +116,20 @@ def test_the_loss_of_a_batch_is_the_mean_of_those_of_its_halves():
     assert class_loss(scores[4:5], target[4:5]) == 0
 
 
+def test_nothing_is_wrong_where_nothing_is_known():
+    """As of copies whose labelled pixels were all moved outside."""
+    scores = torch.zeros(2, 4, 3, 5).requires_grad_()
+    target = torch.full((2, 3, 5), VOID)
+    target[1] = 2
+    outside = torch.tensor([0.0, torch.nan])[:, None, None, None]
+    moved = scores + outside
+    assert class_error(moved, target).tolist() == [0.0, 0.0]
+    loss = class_loss(moved, target)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert not scores.grad.any()
+
+
 def test_intersection_over_union_by_hand():
     target = torch.tensor([[[0, 0, 1, 1, VOID]]])
     wanted = torch.tensor([[[0, 1, 1, 1, 2]]])

@@ -52,7 +52,7 @@ def test_every_parameter_learns_after_a_step():
     assert all(p.grad.abs().amax() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("size", [(28, 28), (45, 45), (12, 20)])
+@pytest.mark.parametrize("size", [(28, 28), (44, 44), (12, 20)])
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_every_classifier_gives_logits_and_learns(name, size):
     network = build_network(name, inputs=1, outputs=3, channels=8, layers=2)

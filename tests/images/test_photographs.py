@@ -116,6 +116,21 @@ def test_streets_of_another_kind_are_refused(tmp_path, pictures, labels, why):
     assert "\n" not in str(caught.value)
 
 
+def test_streets_without_a_labelled_pixel_are_refused(tmp_path):
+    pictures, labels = write_streets(tmp_path)
+    labels[1] = 11
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(labels[1]).save(tmp_path / "testannot" / "1.png")
+    with pytest.raises(ValueError, match=r"testannot/1\.png: no pixel has a class, 0 to 10: leave"):
+        read_camvid(tmp_path, "test")
+    np.savez(tmp_path / "streets.npz", x_test=pictures, y_test=labels)
+    with pytest.raises(ValueError, match=r"streets\.npz: y_test\[1\]: no pixel has a class"):
+        read_camvid(tmp_path / "streets.npz", "test")
+    labels[1, 0, 0] = 10  # a single one is enough
+    np.savez(tmp_path / "streets.npz", x_test=pictures, y_test=labels)
+    assert (read_camvid(tmp_path / "streets.npz", "test").targets[1] != VOID).sum() == 1
+
+
 @pytest.mark.parametrize("content", [b"no archive", b"PK\3\4 and so on", b"\x93NUMPY"])
 def test_streets_in_a_damaged_archive_get_one_line(tmp_path, content):
     path = tmp_path / "streets.npz"

@@ -18,6 +18,7 @@ from molaug.images.data import VOID, build_set
 from molaug.images.drawing import draw_scenes, draw_sprites
 from molaug.images.examples import ImageExamples
 from molaug.images.losses import average_logits
+from molaug.images.photographs import STREETS
 from molaug.images.pictures import (
     DEGREES,
     draw_law,
@@ -101,3 +102,9 @@ def test_maps_are_drawn_for_every_angle_with_truth_and_prediction():
     truth = to_address(to_colours(torch.from_numpy(scenes.targets[0])))
     assert drawing.count(truth) == 1 + len(DEGREES)  # at 0 degrees, and always predicted
     assert to_colours(torch.tensor([[VOID]])).tolist() == [[[255] * 3]]
+
+
+def test_every_class_of_a_street_has_a_colour_of_its_own():
+    colours = to_colours(torch.tensor([[VOID, *range(len(STREETS))]]))[0].astype(int)
+    distances = np.abs(colours[:, None] - colours).max(2)
+    assert distances[~np.eye(len(colours), dtype=bool)].min() >= 40

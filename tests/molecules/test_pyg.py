@@ -12,6 +12,7 @@ from torch import nn
 from torch_geometric.data import Batch
 from torch_geometric.nn import DimeNetPlusPlus
 from torch_geometric.nn.models import dimenet
+from torch_geometric.utils import scatter
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
@@ -193,12 +194,18 @@ class _Defaults(torch.nn.Module):
         return torch.zeros(int(batch.max()) + 1).index_add(0, batch, z.float())
 
 
+class _Data(torch.nn.Module):
+    def forward(self, data):
+        one_hot = torch.nn.functional.one_hot(data.z, 10)  # of int64 only
+        return scatter(one_hot @ torch.arange(10), data.batch).float()
+
+
 class _Words(torch.nn.Module):
     def forward(self, data):
         return {"energy": data.z}
 
 
-@pytest.mark.parametrize("model", [_Squeezed(), _Defaults()])
+@pytest.mark.parametrize("model", [_Squeezed(), _Defaults(), _Data()])
 def test_models_are_called_by_the_names_of_their_arguments(model):
     molecules = load_sample()
     examples = MoleculeExamples(molecules, molecules.properties[:, 5])
