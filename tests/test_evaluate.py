@@ -20,6 +20,7 @@ from molaug.evaluate import (
     measure,
     measure_curves,
     predictions_and_targets,
+    some_rows,
     turn_at_random,
     variance,
 )
@@ -182,3 +183,30 @@ def test_the_mean_rotation_tells_uniform_rotations_from_none():
     half = mean_rotation(LearnedUniform(SE3(), 0.5).eval())
     assert half is not None
     assert 0.05 < half < 0.95
+
+
+def test_some_rows_are_the_same_ones_each_time_and_not_the_first():
+    task = build_task()
+    rows = some_rows(task.train, 9)
+    assert len(set(rows.tolist())) == 9
+    assert torch.equal(rows, some_rows(task.train, 9))
+    assert rows.max() > 9
+    assert torch.equal(some_rows(task.train, None), torch.arange(40))
+
+
+def test_large_examples_are_predicted_a_few_at_a_time():
+    task, sizes = build_task(), []
+    forward = task.model.network.forward
+
+    def watched(batch):
+        sizes.append(len(batch))
+        return forward(batch)
+
+    task.model.network.forward = watched
+    usual = measure(task.model, task, copies=4)
+    assert max(sizes) == 256
+    sizes.clear()
+    task.train.bulk = 8
+    few = measure(task.model, task, copies=4)
+    assert max(sizes) <= 256 // 8
+    assert few["test_mae_canonical"] == pytest.approx(usual["test_mae_canonical"])
