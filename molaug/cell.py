@@ -24,12 +24,13 @@ def main() -> int:
         from .train import tasks_of, train_one
 
         prepare_processor(int(threads))
-        config = CONFIGS[name].from_dict(read_json(folder / CONFIG)["config"])
+        known = read_json(folder / CONFIG)
+        config = CONFIGS[name].from_dict(known["config"])
         out = console(live=False)  # the bars of several would overwrite each other
         try:
             data = tasks_of(config).open_data(config)
             run = Run(symmetry, network, int(seed))
-            row = train_one(data, config, run, folder, out, label)
+            row = train_one(data, known["data"], config, run, folder, out, label)
         except (ValueError, OSError, NotFinite) as error:
             print(f"molaug: {error}", file=sys.stderr)
             return 1

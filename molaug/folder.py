@@ -49,15 +49,15 @@ def is_finished(place: Path) -> bool:
     return all((place / name).exists() for name in (METRICS, CURVES, HISTORY, WEIGHTS))
 
 
-def describe(config: RunConfig, data: str) -> dict[str, Any]:
+def identify(config: RunConfig, data: str) -> dict[str, Any]:
     """What a run is a run of; data: the checksum of its data."""
     return {"task": config.task, "data": data, "config": config.to_dict()}
 
 
 def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
-    """Raises ValueError, naming the settings that differ, if what `describe` said of the run in
+    """Raises ValueError, naming the settings that differ, if what `identify` said of the run in
     that folder is not what it says of this one."""
-    ours = describe(config, data)
+    ours = identify(config, data)
     if not isinstance(theirs, dict) or not isinstance(theirs.get("config"), dict):
         raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
     fixed = set(ours["config"]) - FREE_TO_CHANGE - config.places()
@@ -88,7 +88,7 @@ def claim_folder(folder: Path, config: RunConfig, data: str) -> Iterator[None]:
         if is_first():
             for place in (folder, *(run_folder(folder, run) for run in runs(config))):
                 remove_partial(place)
-            write_json(path, describe(config, data))
+            write_json(path, identify(config, data))
         yield
 
 

@@ -20,7 +20,7 @@ from .folder import (
     Run,
     check_same,
     claim_folder,
-    describe,
+    identify,
     is_finished,
     read_made,
     run_folder,
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mark = checksum(tasks_of(config).arrays_of(data))
         folder = config.run_dir or Path("runs") / config.run_name
         with claim_folder(folder, config, mark):
-            rows = train_all(data, config, folder, out)
+            rows = train_all(data, mark, config, folder, out)
             if not is_first():
                 return 0
             over_seeds = verdicts_over_seeds(rows)
@@ -116,7 +116,9 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
     return resolved
 
 
-def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[dict[str, Any]]:
+def train_all(
+    data: Any, mark: str, config: RunConfig, folder: Path, out: Console
+) -> list[dict[str, Any]]:
     """Every run of the grid, a line about each; returns the rows of the comparison, which only the
     first of several processes measures: they are empty in the others."""
     from .report import describe_run, print_plain
@@ -126,7 +128,7 @@ def train_all(data: Any, config: RunConfig, folder: Path, out: Console) -> list[
     trained = train_side_by_side(config, folder, dict(zip(labels, grid, strict=True)))
     rows = []
     for label, run in zip(labels, grid, strict=True):
-        rows.append(train_one(data, config, run, folder, out, label))
+        rows.append(train_one(data, mark, config, run, folder, out, label))
         if rows[-1] and label not in trained:
             print_plain(out, describe_run(rows[-1], label))
     return rows
@@ -163,18 +165,21 @@ def train_side_by_side(config: RunConfig, folder: Path, grid: dict[str, Run]) ->
 
 
 def train_one(
-    data: Any, config: RunConfig, run: Run, folder: Path, out: Console, label: str
+    data: Any, mark: str, config: RunConfig, run: Run, folder: Path, out: Console, label: str
 ) -> dict[str, Any]:
-    """One run of the grid, continued from its folder; returns its row of the comparison."""
+    """One run of the grid, continued from its folder; returns its row of the comparison.
+
+    mark: the checksum of the data.
+    """
     from .checkpoint import WEIGHTS, read_configuration, save_weights
     from .evaluate import measure_curves
-    from .files import checksum, read_json, write_json
+    from .files import read_json, write_json
     from .history import write_history
     from .loop import Trainer
     from .objectives import build_objective
     from .report import save_widths_picture, versions
 
-    place, mark = run_folder(folder, run), checksum(tasks_of(config).arrays_of(data))
+    place = run_folder(folder, run)
     if (place / RUN).exists():
         check_same(place / RUN, read_json(place / RUN), config, mark)
     if is_finished(place):
@@ -183,7 +188,7 @@ def train_one(
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
     identity = {**run._asdict(), **task.about}
-    settings = {"run": identity, **describe(config, mark), "versions": versions()}
+    settings = {"run": identity, **identify(config, mark), "versions": versions()}
     if fabric.is_global_zero:
         write_json(place / RUN, settings)
         rows.save(place / "split.npz")

@@ -303,7 +303,7 @@ def test_verdicts_do_not_depend_on_the_unit(unit):
     assert found["rx"].lost == pytest.approx(expected["rx"].lost)
 
 
-def test_large_examples_are_moved_a_few_at_a_time(monkeypatch):
+def test_large_examples_are_moved_a_few_at_a_time():
     task = height_task(LearnedUniform(SE3(), [0.02, 0.02, 0.95, 0.95, 0.95, 0.02]))
     expected = judge(task.model, task, task.train)
     seen = []
