@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -19,11 +20,11 @@ from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, build_scaling
 from molaug.config import QM9Config, resolve
 from molaug.distributions import Distribution
-from molaug.groups import SE3, Aff3, Group
+from molaug.groups import SE3, SO3, Aff3, Group
 from molaug.images import tasks as images
 from molaug.images.config import DigitsConfig, FacesConfig, ImageConfig, SpritesConfig
 from molaug.molecules.action import MoleculeAction
-from molaug.molecules.data import MoleculeSet, load_qm9, orient
+from molaug.molecules.data import MoleculeSet, load_qm9, orient, rotate
 from molaug.molecules.networks import GraphNetwork
 from molaug.molecules.targets import find_target, mulliken_dipole, target_values
 from molaug.molecules.tasks import MoleculeExamples
@@ -34,17 +35,22 @@ from molaug.train import build_recipe
 TRAIN, VALIDATION, TEST = 12_000, 300, 1_500  # molecules
 RECIPE = build_recipe(resolve(QM9Config(preset="quick", epochs=10), gpu=False), seed=0)
 AXIS = np.array([1.0, 2.0, 3.0]) / 14**0.5  # of the tilted task
+TILT = math.radians(30)  # of molecules that stand on a surface, at most
 
 RIGID = ("rx", "ry", "rz", "tx", "ty", "tz")
+Range = tuple[float, float]
+# Turned further than this, a molecule that was tilted already lies on its other side: turned about
+# both horizontal axes at once, and about one alone.
+STANDING = ((math.pi / 2 - TILT) / 2**0.5, math.pi / 2 - TILT)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """Of one generator. verdict: the right one, None where nobody can say. width: how far a partial
-    symmetry goes, in the unit of the generator."""
+    """Of one generator. verdict: the right one, None where nobody can say. widths: the least and
+    the greatest that is right for a partial symmetry, in the unit of the generator."""
 
     verdict: str | None
-    width: float | None = None
+    widths: Range | None = None
 
 
 class Known(Protocol):
@@ -66,14 +72,16 @@ class Known(Protocol):
 
 @dataclass(frozen=True)
 class OnMolecules:
-    """`true` generators are full, all others absent."""
+    """`true` generators are full, those of `ranges` partial, all others absent. place: puts the
+    molecules where they are seen. allowed: which molecules are taken, by default all."""
 
     values: Callable[[MoleculeSet], np.ndarray]
     unit: str
     true: tuple[str, ...] = RIGID
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     group: type[Group] = SE3
-    frame: str = "random"
-    shifted: bool = False
+    place: Callable[[MoleculeSet], MoleculeSet] = partial(orient, frame="random")
+    allowed: Callable[[MoleculeSet], np.ndarray] | None = None
     directions: bool = False
     nothing: bool = False  # nothing can be concluded
 
@@ -81,13 +89,16 @@ class OnMolecules:
         return self.group()
 
     def truth(self, name: str) -> Truth:
+        if name in self.ranges:
+            return Truth("partial", self.ranges[name])
         return Truth("undecided" if self.nothing else "full" if name in self.true else "absent")
 
     def build(self, law: Distribution, seed: int) -> tuple[Task, Recipe]:
         everything = load_qm9()
         rows = np.random.default_rng((5, seed)).permutation(len(everything))
-        molecules = orient(everything.take(rows[: TRAIN + VALIDATION + TEST]), self.frame, seed=0)
-        molecules = shift(molecules) if self.shifted else molecules
+        if self.allowed:
+            rows = rows[self.allowed(everything)[rows]]
+        molecules = self.place(everything.take(rows[: TRAIN + VALIDATION + TEST]))
         values, ends = self.values(molecules), np.cumsum([0, TRAIN, VALIDATION, TEST])
         train, validation, test = (
             MoleculeExamples(molecules.take(part), values[part])
@@ -124,7 +135,7 @@ class OnImages:
         caps = {member.name: member.cap for member in self.build_group().members}
         width = self.widths[name]
         if 0 < width < caps[name]:
-            return Truth("partial", width)
+            return Truth("partial", (width, width))
         return Truth("full" if width else "absent")
 
     def build(self, law: Distribution, seed: int) -> tuple[Task, Recipe]:
@@ -158,20 +169,66 @@ def distance_of_centre(molecules: MoleculeSet) -> np.ndarray:
     return np.linalg.norm(sums / total[:, None], axis=1)
 
 
-def random_numbers(molecules: MoleculeSet, key: int, size: tuple[int, ...] = ()) -> np.ndarray:
-    """Normal numbers, a function of the key and the molecule's place in QM9 alone."""
-    draws = [np.random.default_rng((key, i)).normal(size=size) for i in molecules.index.tolist()]
-    return np.array(draws)
+def by_chance(
+    molecules: MoleculeSet, key: int, draw: Callable[[np.random.Generator], Any]
+) -> np.ndarray:
+    """What is drawn for each, a function of the key and the molecule's place in QM9 alone."""
+    return np.array([draw(np.random.default_rng((key, i))) for i in molecules.index.tolist()])
 
 
 def shift(molecules: MoleculeSet) -> MoleculeSet:
-    """Every molecule moved by a Gaussian vector, 2 Angstrom along each axis."""
-    by = np.repeat(2 * random_numbers(molecules, 8, (3,)), molecules.sizes, axis=0)
+    """In random frames, every molecule moved by a Gaussian vector, 2 Angstrom along each axis."""
+    by = 2 * by_chance(molecules, 8, lambda chance: chance.normal(size=3))
+    by = np.repeat(by, molecules.sizes, axis=0)
+    molecules = orient(molecules, "random")
     return replace(molecules, positions=(molecules.positions + by).astype(np.float32))
 
 
+def to_oxygen(molecules: MoleculeSet) -> np.ndarray:
+    """From the mean place of all atoms to that of the oxygens, (graphs, 3) [Angstrom]; zero
+    without oxygen."""
+    starts, is_oxygen = molecules.offsets[:-1], (molecules.charges == 8).astype(np.float64)
+    weights = is_oxygen / np.repeat(np.add.reduceat(is_oxygen, starts).clip(1), molecules.sizes)
+    places = orient(molecules, "centred").positions.astype(np.float64)
+    return np.add.reduceat(weights[:, None] * places, starts)
+
+
+def has_sides(molecules: MoleculeSet) -> np.ndarray:
+    """Whether the oxygens of a molecule are on one side of it: 1 Angstrom off its middle."""
+    return np.linalg.norm(to_oxygen(molecules), axis=1) >= 1
+
+
+def stand(molecules: MoleculeSet, tilts: Range = (0, TILT)) -> MoleculeSet:
+    """On a surface normal to z: oxygens up or down, tilted by an angle between `tilts` in any
+    direction, and turned about the normal; all by chance, a function of the molecule alone."""
+    up, height, around, spin = by_chance(molecules, 10, lambda chance: chance.random(4)).T
+    cosine = np.cos(tilts[0]) + height * (np.cos(tilts[1]) - np.cos(tilts[0]))
+    sine, angle = np.sqrt(1 - cosine**2), 2 * np.pi * around
+    goal = np.stack([sine * np.cos(angle), sine * np.sin(angle), cosine], 1)
+    goal[up < 0.5] *= -1
+    molecules = orient(molecules, "centred")
+    start = to_oxygen(molecules)
+    start /= np.linalg.norm(start, axis=1, keepdims=True)
+    # By half a turn about the line between the two, after any turn about the first.
+    middle = start + goal
+    middle *= np.pi / np.linalg.norm(middle, axis=1, keepdims=True)
+    vectors = torch.from_numpy(np.stack([2 * np.pi * spin[:, None] * start, middle]))
+    first, second = SO3().exp(vectors)[..., :3, :3].numpy()
+    return rotate(molecules, second @ first)
+
+
+def nothing_known(molecules: MoleculeSet) -> np.ndarray:
+    return by_chance(molecules, 9, lambda chance: chance.normal())
+
+
+def by_side(molecules: MoleculeSet) -> np.ndarray:
+    """The HOMO of molecules with their oxygens up, the LUMO of others [meV]."""
+    homo, lumo = (target_values(molecules, name) for name in ("homo", "lumo"))
+    return np.where(to_oxygen(molecules)[:, 2] > 0, homo, lumo)
+
+
 MOLECULES: dict[str, OnMolecules] = {
-    "homo_raw": from_qm9("homo", frame="raw"),
+    "homo_raw": from_qm9("homo", place=partial(orient, frame="raw")),
     "homo_random": from_qm9("homo"),
     "homo_aff3": from_qm9("homo", group=Aff3),
     "alpha_aff3": from_qm9("alpha", group=Aff3),
@@ -179,8 +236,17 @@ MOLECULES: dict[str, OnMolecules] = {
     "dipole_z": from_qm9("dipole_z", true=("rz", "tx", "ty", "tz")),
     # The widths of learned directions are sorted: r1 is the widest of the rotations.
     "dipole_tilted": OnMolecules(along_axis, "D", ("r1", "t1", "t2", "t3"), directions=True),
-    "origin_distance": OnMolecules(distance_of_centre, "A", ("rx", "ry", "rz"), shifted=True),
-    "null": OnMolecules(lambda molecules: random_numbers(molecules, 9), "", nothing=True),
+    "origin_distance": OnMolecules(distance_of_centre, "A", ("rx", "ry", "rz"), place=shift),
+    # Up is another target than down: turned about x or y, a molecule keeps its own up to a limit.
+    "standing": OnMolecules(
+        by_side,
+        "meV",
+        ("rz", "tx", "ty", "tz"),
+        {"rx": STANDING, "ry": STANDING},
+        place=stand,
+        allowed=has_sides,
+    ),
+    "null": OnMolecules(nothing_known, "", nothing=True),
 }
 # Upright digits are not among them: how far a digit may be turned and still be itself differs from
 # digit to digit and from hand to hand, so that neither "absent" nor any one range is the truth.

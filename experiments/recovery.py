@@ -125,7 +125,7 @@ def describe(
     for name, verdict in verdicts.items():
         truth = known.truth(new_names[name])
         one = {"name": new_names[name], "truth": truth.verdict}
-        one |= {} if truth.width is None else {"true_width": truth.width}
+        one |= {} if truth.widths is None else {"true_widths": list(truth.widths)}
         one |= verdict.to_dict() | {"width": widths[name], "cap": caps[name]}
         if known.directions and name.startswith("r"):
             cosine = min(1.0, abs(float(np.dot(axes[name], AXIS))))
@@ -154,8 +154,9 @@ def is_right(generator: dict[str, Any]) -> bool:
     if generator["verdict"] != generator["truth"]:
         return False
     if generator["truth"] == "partial":
-        off = math.degrees(abs(generator["width"] - generator["true_width"]))
-        return off <= RANGE_TOLERANCE
+        low, high = generator["true_widths"]
+        width, off = generator["width"], math.radians(RANGE_TOLERANCE)
+        return bool(low - off <= width <= high + off)
     tilted = generator["truth"] == "full" and "degrees_from_true_axis" in generator
     return not (tilted and generator["degrees_from_true_axis"] > AXIS_TOLERANCE)
 

@@ -18,6 +18,7 @@ DASHES = ("7 4", "2 3", "9 3 2 3")  # lengths of lines and gaps
 # Narrow, so that the text is still readable when a phone shows a picture across its whole screen.
 WIDTH, PLOT, LEFT, RIGHT, TOP, BOTTOM = 380, 300, 62, 16, 38, 46
 LEGEND_ROW = 18
+DIGIT = 7.5  # how wide one is
 
 _SERIES = "".join(
     f".chart .s{i}{{stroke:{colour}}}.chart .f{i}{{fill:{colour}}}"
@@ -236,7 +237,8 @@ def _axes(x: Axis, y: Axis) -> str:
         f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{floor}" y2="{floor}" stroke="#333"/>'
     )
     for value, label in x.ticks:
-        left = _place(x, y, value, y.start)[0]
+        # The last one is pushed to the left where half of it would lie outside.
+        left = min(_place(x, y, value, y.start)[0], WIDTH - 2 - DIGIT / 2 * len(label))
         parts.append(text(left, floor + 16, label, anchor="middle"))
     parts.append(text((LEFT + right) / 2, PLOT - 12, x.label, anchor="middle"))
     middle = text(0, 0, y.label, anchor="middle")

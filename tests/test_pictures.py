@@ -85,6 +85,15 @@ def test_an_axis_has_round_ticks_and_holds_its_values(low, high):
     assert axis.share(axis.end) == 1
 
 
+def test_the_last_number_of_an_axis_lies_within_the_picture():
+    x = even_axis("x", -10_000.0, -2_500.0)
+    assert x.ticks[-1][1] == "-2000"
+    root = ElementTree.fromstring(scatter_chart("t", x, even_axis("y", 0.0, 1.0), [(-5000, 0.5)]))
+    texts = {text.text: float(text.get("x")) for text in root.iter(f"{SVG}text")}
+    assert texts["-2000"] + 5 * 7.2 / 2 < WIDTH  # with digits 7.2 wide and centred
+    assert texts["-10000"] == pytest.approx(62)
+
+
 def test_whiskers_stay_within_the_axes():
     axis = even_axis("y", 0.0, 1.0)
     series = {"a": Series([(0.0, 1.0), (1.0, 0.0)], [5.0, 5.0])}

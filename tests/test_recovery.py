@@ -8,12 +8,15 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from molaug.config import resolve
 from molaug.images import tasks as images
 from molaug.images.config import SpritesConfig
+from molaug.molecules.data import load_sample
+from molaug.molecules.targets import target_values
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
 SMALL = SpritesConfig(
@@ -32,13 +35,13 @@ def recovery(monkeypatch, tmp_path):
 
 def test_truth_is_what_the_tasks_of_images_say(recovery):
     found = {
-        (name, generator): (one.truth(generator).verdict, one.truth(generator).width)
+        (name, generator): (one.truth(generator).verdict, one.truth(generator).widths)
         for name in ("sprites", "digits", "angles")
         for one in [recovery.TASKS[name]]
         for generator in one.build_group().names
     }
     assert found == {
-        ("sprites", "r"): ("partial", math.radians(45)),
+        ("sprites", "r"): ("partial", (math.radians(45), math.radians(45))),
         ("digits", "r"): ("full", None),
         ("angles", "r"): ("absent", None),
         ("angles", "tx"): (None, None),
@@ -46,6 +49,61 @@ def test_truth_is_what_the_tasks_of_images_say(recovery):
     }
     pictures = images.open_data(SMALL)
     assert pictures.true_widths == pytest.approx(recovery.TASKS["sprites"].widths)
+
+
+def test_a_range_may_be_right_from_here_to_there(recovery):
+    low, high = recovery.TASKS["standing"].truth("rx").widths
+    assert math.degrees(low) == pytest.approx(42.4264)
+    assert math.degrees(high) == pytest.approx(60)
+    found = {}
+    for degrees in (37, 38, 50, 64.9, 65.1):
+        generator = {"truth": "partial", "verdict": "partial", "width": math.radians(degrees)}
+        found[degrees] = recovery.is_right(generator | {"true_widths": [low, high]})
+    assert found == {37: False, 38: True, 50: True, 64.9: True, 65.1: False}
+    others = {name: recovery.TASKS["standing"].truth(name) for name in ("rz", "tx", "ty", "tz")}
+    assert {one.verdict for one in others.values()} == {"full"}
+
+
+def test_molecules_stand_on_a_surface(recovery):
+    known = importlib.import_module("known")
+    sample = load_sample()
+    molecules = sample.take(known.has_sides(sample))
+    for least, most in ((0.0, known.TILT), (known.TILT, 2 * known.TILT)):
+        standing = known.stand(molecules, (least, most))
+        oxygen = known.to_oxygen(standing)
+        tilts = np.arccos(np.abs(oxygen[:, 2]) / np.linalg.norm(oxygen, axis=1))
+        assert tilts.min() >= least - 1e-5
+        assert tilts.max() <= most + 1e-5
+        is_up = oxygen[:, 2] > 0
+        assert 0.4 < is_up.mean() < 0.6
+        homo, lumo = (target_values(molecules, name) for name in ("homo", "lumo"))
+        assert (known.by_side(standing) == np.where(is_up, homo, lumo)).all()
+        # Nothing but a rotation, and mirrored nowhere.
+        before, after = (
+            np.stack([m.positions[i : i + 4] for i in m.offsets[:-1]]).astype(np.float64)
+            for m in (molecules, standing)
+        )
+        before, after = (four[:, 1:] - four[:, :1] for four in (before, after))
+        assert np.allclose(before @ before.mT, after @ after.mT, atol=1e-4)
+        assert np.allclose(np.linalg.det(before), np.linalg.det(after), atol=1e-4)
+    # Turned about the normal by any angle: the first atoms point everywhere.
+    first = after[:, 0, :2] / np.linalg.norm(after[:, 0, :2], axis=1, keepdims=True)
+    assert np.linalg.norm(first.mean(0)) < 0.15
+
+
+def test_a_small_run_of_standing_molecules(recovery, monkeypatch, tmp_path):
+    known, standing = importlib.import_module("known"), importlib.import_module("standing")
+    monkeypatch.setattr(known, "load_qm9", load_sample)
+    for name, count in (("TRAIN", 48), ("VALIDATION", 8), ("TEST", 16)):
+        monkeypatch.setattr(known, name, count)
+    monkeypatch.setattr(standing, "EPOCHS", 1)
+    row = standing.train_one("fixed_true", 1, tmp_path)
+    assert (row["train_count"], row["test_count"], row["seed"]) == (48, 16, 1)
+    assert row["test_mae"] != row["test_mae_tilted"]
+    widths = [row["widths"][name]["learned"] for name in ("rx", "ry", "rz", "tx")]
+    assert widths == pytest.approx([*[known.STANDING[0]] * 2, math.pi, 5])
+    monkeypatch.setattr(standing, "Trainer", None)
+    assert standing.train_one("fixed_true", 1, tmp_path) == row  # not trained again
 
 
 @pytest.mark.parametrize(
@@ -62,7 +120,7 @@ def test_truth_is_what_the_tasks_of_images_say(recovery):
 )
 def test_a_partial_symmetry_needs_its_range(recovery, truth, verdict, degrees, right):
     generator = {"truth": truth, "verdict": verdict, "width": math.radians(degrees)}
-    generator |= {"true_width": math.pi / 4} if truth == "partial" else {}
+    generator |= {"true_widths": [math.pi / 4] * 2} if truth == "partial" else {}
     assert recovery.is_right(generator) == right
     assert recovery.score([generator, {"truth": None, "verdict": "full"}]) == f"{right:d} of 1"
 
@@ -120,7 +178,7 @@ def test_a_run_is_kept_and_not_repeated(recovery, monkeypatch):
         "no_costs", "sprites", 2, "%",
     )  # fmt: skip
     (generator,) = run["generators"]
-    assert generator["true_width"] == pytest.approx(math.pi / 4)
+    assert generator["true_widths"] == pytest.approx([math.pi / 4] * 2)
     assert run["history"].keys() == {"r"}
     monkeypatch.setattr(recovery, "run", lambda *key: pytest.fail("it was repeated"))
     recovery.work(keys)
