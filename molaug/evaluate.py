@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .augmentation import Augmentation
 from .averaging import AveragedModel
-from .distributions import Distribution, Haar
+from .distributions import Distribution, Haar, LearnedUniform
 from .task import Examples, Task, seed_of, sorted_batches
 
 EVALUATION = 7  # sets these random streams apart from those of training
@@ -99,8 +99,12 @@ def look_at_all(model: AveragedModel, examples: Examples) -> None:
     """So that the widths of a law with ones of each example's own are means over all of these, and
     not over those that happened to be moved last."""
     law = model.augmentation.distribution
-    if getattr(law, "instances", None) is not None:
-        law.look(examples.gather(torch.arange(len(examples)))[0])
+    if isinstance(law, LearnedUniform) and law.instances is not None:
+        found = []
+        for rows in torch.arange(len(examples)).split(_batch_size(model, examples, 1)):
+            law.look(examples.gather(rows)[0])
+            found.append(law.seen)
+        law.seen = torch.cat(found)
 
 
 def mean_error(

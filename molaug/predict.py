@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .commandline import Parser
+from .folder import METRICS, read_made
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         model, about = load_model(run)
         refused: list[str] | None = [] if asked.skip else None
         labels, molecules = read_molecules(asked.files, asked.smiles, refused)
+        said = describe(run, about, molecules, asked.copies)
         middle, spread = predict(model, labels, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)
         text = write_csv(labels, molecules, values, spread, about)
@@ -61,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     for line in refused or ():
         print(f"molaug: left out: {line}", file=sys.stderr)
-    print(describe(run, about, molecules, asked.copies), file=sys.stderr)
+    print(said, file=sys.stderr)
     print(f"Written to {asked.out}" if asked.out else text, end="\n" if asked.out else "")
     return 0
 
@@ -194,9 +195,8 @@ def describe(run: Path, about: dict[str, Any], molecules: MoleculeSet, copies: i
         f"on {about['train_count']:,} molecules of QM9; {counted(len(molecules), 'molecule')}, "
         f"{counted(copies, 'copy', 'copies')}"
     )
-    metrics = run / "metrics.json"
-    if metrics.exists():
-        row = json.loads(metrics.read_text())
+    if (metrics := run / METRICS).exists():
+        row = read_made(metrics, "test_mae_rotated")
         text += (
             f"\nIts test MAE on QM9 is {row['test_mae_canonical']:.4g} {row['unit']} (B3LYP "
             f"geometries as published), {row['test_mae_rotated']:.4g} randomly rotated."

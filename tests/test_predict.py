@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -267,6 +268,20 @@ def test_a_molecule_too_large_for_the_memory_is_named(error):
     expected = f"a.xyz {largest + 1}: 2 copies of its {molecules.sizes[largest]} atoms need more"
     with pytest.raises(ValueError, match=expected):
         predict.predict(untrained(Exhausting()), labels, molecules, copies=2)
+
+
+@needs_qm9
+def test_a_damaged_record_of_the_run_is_named_and_nothing_is_predicted(run, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "none-distances-0", copy)
+    (copy / "metrics.json").write_text("[1, 2]")
+    out = tmp_path / "out.csv"
+    assert main([str(copy), "--smiles", "CCO", "--out", str(out)]) == 1
+    shown = capsys.readouterr()
+    (line,) = shown.err.splitlines()
+    assert f"{copy / 'metrics.json'}: damaged" in line
+    assert not out.exists()
+    assert not shown.out
 
 
 def test_folders_without_one_run_are_refused(tmp_path, capsys):

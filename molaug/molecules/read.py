@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,9 +41,9 @@ def read_molecules(
     """The molecules of all files, then those of the SMILES, and a label of each.
 
     Files of a name that ends in `.sdf` or `.mol` are read by RDKit, in `.smi` as lines of SMILES,
-    all others by ASE (xyz, extxyz, pdb, ...); `.gz` may follow. For SMILES, RDKit adds hydrogen and
-    finds a geometry (ETKDG, Riniker and Landrum 2015, then MMFF), which is not the B3LYP one of
-    QM9.
+    all others by ASE (xyz, extxyz, pdb, ...); `.gz`, `.bz2` or `.xz` may follow. For SMILES, RDKit
+    adds hydrogen and finds a geometry (ETKDG, Riniker and Landrum 2015, then MMFF), which is not
+    the B3LYP one of QM9.
 
     refused: where to say of which molecules nothing can be said, and which files cannot be read;
     they are then left out.
@@ -84,10 +86,11 @@ def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Lab
 def _entries(path: Path) -> Iterator[tuple[str, Maker]]:
     """What is in a file. Where it cannot be read there is an entry that says so when it is made, so
     that it can be left out as a molecule can."""
-    suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+    plain = Path(path.stem) if path.suffix.lower() in COMPRESSED else path
     try:
-        yield from READERS.get(suffix, _read_ase)(path)
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # the last two of a cut gzip
+        yield from READERS.get(plain.suffix.lower(), _read_ase)(path)
+    # The last three of a cut file.
+    except (ValueError, OSError, EOFError, zlib.error, lzma.LZMAError) as error:
         yield "", partial(_refuse, path, error)
 
 
@@ -99,7 +102,8 @@ def _refuse(path: Path, error: Exception) -> Atoms:
 
 def _open(path: Path, errors: str) -> io.TextIOWrapper:
     """A text, compressed if its name says so."""
-    file = gzip.GzipFile(path) if path.suffix.lower() == ".gz" else path.open("rb")
+    unpack = COMPRESSED.get(path.suffix.lower())
+    file = unpack(path) if unpack else path.open("rb")
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors)
 
 
@@ -289,6 +293,11 @@ def _atoms_of(molecule: Any) -> Atoms:
     return charges, molecule.GetConformer().GetPositions()
 
 
+COMPRESSED: dict[str, Callable[[Path], Any]] = {
+    ".gz": gzip.GzipFile,
+    ".bz2": bz2.BZ2File,
+    ".xz": lzma.LZMAFile,
+}
 READERS: dict[str, Callable[[Path], Iterator[tuple[str, Maker]]]] = {
     ".xyz": _read_xyz,
     ".extxyz": _read_xyz,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 
 import ase.io
 import numpy as np
@@ -15,6 +17,7 @@ from rdkit.Chem import rdDistGeom
 from molaug.molecules import read
 from molaug.molecules.read import read_molecules
 
+PACK = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 WATER = "3\n\nO 0 0 0.12\nH 0 0.76 -0.48\nH 0 -0.76 -0.48\n"
 AMMONIA = "4\ncomment\nN 0 0 0.1\nH 0 0.9 -0.3\nH 0.8 -0.5 -0.3\nH -0.8 -0.5 -0.3\n"
 
@@ -33,14 +36,16 @@ def entries(*blocks: str) -> str:
 def read_text(path, text: str | bytes):
     """Place and name of what is found, sizes, and what is refused, of a file of that text."""
     data = text.encode() if isinstance(text, str) else text
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(PACK.get(path.suffix, bytes)(data))
     refused: list[str] = []
     labels, molecules = read_molecules([path], refused=refused)
     places = [int(label.place.removeprefix(f"{path} ")) for label in labels]
     return places, [label.name for label in labels], molecules.sizes.tolist(), refused
 
 
-@pytest.mark.parametrize("name", ["a.xyz", "a.XYZ", "a.extxyz", "a.xyz.gz"])
+@pytest.mark.parametrize(
+    "name", ["a.xyz", "a.XYZ", "a.extxyz", "a.xyz.gz", "a.xyz.bz2", "a.xyz.xz"]
+)
 @pytest.mark.parametrize(
     "text",
     [
@@ -99,7 +104,7 @@ def test_words_in_place_of_a_number_of_atoms_are_named_with_their_line(tmp_path)
     assert refused == [f"{path} 1: line 2 is 'five' where a number of atoms should be"]
 
 
-@pytest.mark.parametrize("name", ["a.sdf", "a.sdf.gz", "a.mol.gz"])
+@pytest.mark.parametrize("name", ["a.sdf", "a.sdf.gz", "a.mol.gz", "a.sdf.xz"])
 @pytest.mark.parametrize("end", ["", "\n\n"])
 def test_every_entry_of_an_sdf_is_read(name, end, tmp_path):
     text = entries(block("CCO", "ethanol"), block("C", "methane"), block("O", "water")) + end
@@ -139,10 +144,10 @@ def test_compressed_smiles_are_read(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["a.sdf.gz", "a.xyz.gz", "a.smi.gz"])
+@pytest.mark.parametrize("name", ["a.sdf.gz", "a.xyz.gz", "a.smi.gz", "a.xyz.bz2", "a.xyz.xz"])
 def test_a_damaged_archive_is_named(name, tmp_path):
     path = tmp_path / name
-    whole = gzip.compress(np.random.default_rng(0).bytes(1000).hex().encode())
+    whole = PACK[path.suffix](np.random.default_rng(0).bytes(1000).hex().encode())
     for data in (whole[:-200], whole[:100] + b"~" * 20 + whole[120:], b"3\n\n"):
         path.write_bytes(data)
         with pytest.raises(ValueError, match=rf"{path}: (cannot be read|not a text)") as caught:
