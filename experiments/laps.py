@@ -33,7 +33,7 @@ from molaug.molecules.targets import target_values
 from molaug.molecules.tasks import MoleculeExamples
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
-from molaug.recipe import Recipe, stride
+from molaug.recipe import Recipe
 from molaug.task import Task, absolute_error, absolute_loss, draw_batches
 from molaug.train import build_recipe
 
@@ -91,7 +91,7 @@ def build_trainer(
     recipe = Recipe(**{**vars(quick), "epochs": epochs, **usual, **settings})
     folder = Path(tempfile.mkdtemp())
     trainer = Trainer(task, ScaleFree(), recipe, folder, fabric, capture)
-    every = stride(trainer.total)
+    every = trainer.timetable.every
     trainer.progress.step = -(-trainer.total // 2 // every) * every  # a step that moves widths
     return trainer
 
@@ -107,7 +107,7 @@ def steps(
 ) -> Callable[[], None]:
     """A call that takes `count` steps on the same molecules, by default as many as there are from
     one in which widths may move to the next: all of them such steps, or none, as once they stay."""
-    every = count or stride(trainer.total)
+    every = count or trainer.timetable.every
     trainer.progress.settled = not moving
 
     def take() -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import platform
 import subprocess
@@ -40,7 +39,6 @@ from molaug.loop import Trainer
 from molaug.molecules.data import MoleculeSet, load_qm9, load_sample
 from molaug.pictures import Series, curve_chart, even_axis
 from molaug.processes import prepare_processor
-from molaug.recipe import stride
 from molaug.report import versions
 
 Rates = dict[str, Any]  # of a machine
@@ -169,12 +167,12 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     gradient = torch.randn_like(batch.positions)
     alone = {"alone": lambda: augmentation(batch)[0].positions.backward(gradient)}
     run = trainers["se3"]
-    freeze, every = run.recipe.freeze, stride(run.total)
+    freeze, every = run.recipe.freeze, run.timetable.every
     times = {law: t / every for law, t in plan.time(steps, plan.light // 3 + 1).items()}
     # In rounds of their own: as long as a step of the median round.
     times["alone"] = plan.time(alone, plan.light)["alone"][: plan.light // 3 + 1]
     over = {law: spread(times[law] / times["none"]) for law in times}
-    first = math.ceil(freeze * run.total / every) * every
+    first = run.timetable.free_from
     costs = plan.time({"costs": lambda: run.measure_costs(first)}, plan.heavy)["costs"]
     measured = float(np.median(costs) / np.median(times["none"]))
     median = {law: over[law]["median"] for law in over}

@@ -31,8 +31,9 @@ from .evaluate import look_at_all, mean_error
 from .history import write_history
 from .objectives import Objective
 from .processes import noted_signals
-from .recipe import Recipe, build_optimizers, limit, stride
+from .recipe import Recipe, build_optimizers
 from .task import Task, check_shapes, draw_batches, seed_of, sorted_batches
+from .timetable import Timetable
 from .update import Update
 
 
@@ -59,9 +60,7 @@ class Progress:
 Report = Callable[[Progress, int], None]  # progress and the number of steps of the run
 
 
-MEASUREMENTS = 24  # of the costs of generators, in a run
 SAVING = 0.05  # the share of the time that may go to saving states
-FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 
 
 class TrainingLoss(nn.Module):
@@ -123,6 +122,7 @@ class Trainer:
         task.model.train()  # a law in evaluation mode makes no probes
         self.steps_per_epoch = math.ceil(len(task.train) / recipe.batch_size)
         self.total = self.steps_per_epoch * recipe.epochs
+        self.timetable = Timetable(self.total, recipe.freeze, recipe.probing)
         self.plain_optimizers = build_optimizers(task.model, recipe, self.total)
         training_loss = TrainingLoss(task.model, task.loss, recipe.precision == "bf16-mixed")
         self.training_loss, *steps = fabric.setup(training_loss, *self.plain_optimizers)
@@ -200,12 +200,11 @@ class Trainer:
     def step(self, rows: Tensor) -> Tensor:
         """One step on the examples in `rows`, of which every process takes its share; returns
         their loss, still on the device."""
-        step, recipe = self.progress.step, self.recipe
+        step = self.progress.step
         self._set_rates()
         self.measure_costs(step)
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
-        is_free = step / self.total >= recipe.freeze and not self.progress.settled
-        moving = is_free and step == self._first
+        moving = self.timetable.is_free(step) and not self.progress.settled
         self.law.requires_grad_(moving)
         elements = None if moving else self._drawn_ahead(len(rows))
         self._reseed(step)
@@ -214,27 +213,21 @@ class Trainer:
         self.update.copy_buffers()
         return loss if self._alone else self.fabric.all_reduce(loss, reduce_op="mean")
 
-    @property
-    def _first(self) -> int:
-        """The first of the steps among which this one is: widths, and what is known about them,
-        change in the first one only."""
-        every = stride(self.total)
-        return self.progress.step // every * every
-
     def _drawn_ahead(self, examples: int) -> Tensor | None:
         """The elements of a step that leaves widths as they are: drawn at once for all such steps
         up to the next first one, because so little work costs its calls. None where the model draws
         them itself."""
         if not self.draws_ahead:
             return None
-        count, size = stride(self.total), max(examples, self.recipe.batch_size)
-        place = (self._first, count, size)
+        count, size = self.timetable.every, max(examples, self.recipe.batch_size)
+        first = self.timetable.first(self.progress.step)
+        place = (first, count, size)
         if self.drawn is None or self.drawn[0] != place:
-            self._reseed(self._first)
+            self._reseed(first)
             augmentation = self.task.model.augmentation
             found = augmentation.draw(self.recipe.copies, count * size)
             self.drawn = place, found.unflatten(1, (count, size))
-        return self.drawn[1][:, self.progress.step - self._first, :examples]
+        return self.drawn[1][:, self.progress.step - first, :examples]
 
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
@@ -299,12 +292,8 @@ class Trainer:
     def measure_costs(self, step: int) -> None:
         """Once before probes begin, and now and then once widths are free: what each of them would
         cost if it were open."""
-        # All in steps in which widths may move: between them nothing about them changes.
-        part = stride(self.total)
-        every = max(1, self.total // MEASUREMENTS // part) * part
-        since = step - math.ceil(self.recipe.freeze * self.total / part) * part
-        is_due = step == self._probed_from if since < 0 else since % every == 0
-        if not is_due or not self.objective.asks_for_costs or self.progress.settled:
+        is_due = self.timetable.is_measured(step) and not self.progress.settled
+        if not is_due or not self.objective.asks_for_costs:
             return
         look_at_all(self.averaged, self.task.validation)  # as it is, whatever it was shown before
         law, train = self.averaged.augmentation.distribution, self.task.train
@@ -315,35 +304,28 @@ class Trainer:
             return
         # Others each time, so that chance evens out; what fits into memory in training fits here.
         count = min(MEASURED, 8 * self.recipe.batch_size, len(train))
+        since = step - self.timetable.free_from
         if since < 0:  # only for probes, whose number need not be so exact
             count = min(count, ROUGHLY)
         if getattr(train, "windows", None) is None:
             chance = np.random.default_rng((self.recipe.seed, step, MEASURED))
             rows = torch.from_numpy(chance.choice(len(train), count, replace=False))
         else:  # from one part or two of a large set, in which examples are in no order
-            rows = (since // every * count + torch.arange(count)) % len(train)
+            rows = (since // self.timetable.between * count + torch.arange(count)) % len(train)
         parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
         batches = [train.gather(rows[part]) for part in parts]
         # Probes reach over whole ranges: not for them that a symmetry which ends costs little.
         measure_costs(self.averaged, batches, self.task.loss, places, ends=since >= 0)
         self.law.costs.copy_(law.costs)
 
-    @property
-    def _probed_from(self) -> int:
-        """The first step with probes: of a false symmetry they are wrong answers, so that there are
-        none before it is known what they cost."""
-        part = stride(self.total)
-        return int(FIRST * self.total / part) * part
-
     def _set_rates(self) -> None:
         self.update.set_rates(self.progress.step, self.total)
-        if self._first == self.rated:
+        first = self.timetable.first(self.progress.step)
+        if first == self.rated:
             return  # what is known about widths changes no more often
-        self.rated = self._first
-        first = self._first / self.total
-        begun = self._first >= self._probed_from
-        self.law.probing.fill_(self.recipe.probing * (1 - first) if begun else 0.0)
-        self.law.limit.fill_(limit(first, self.recipe.freeze))
+        self.rated = first
+        self.law.probing.fill_(self.timetable.share_of_probes(first))
+        self.law.limit.fill_(self.timetable.limit(first))
 
     def _check(self) -> None:
         """Read the losses of the last steps; stop at the first that is not a number."""

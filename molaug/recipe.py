@@ -10,9 +10,8 @@ from torch import Tensor, nn
 
 from .averaging import AveragedModel
 from .muon import Muon
+from .timetable import stride
 
-NARROW = 0.05  # the share of a range that is used at most while widths are frozen
-RISE = 0.05  # the share of a run in which that rises to all of it
 FLAT = 0.4  # the share of a run after which a linear schedule falls
 MEMORY = 0.05  # the share of a run that the running average of weights remembers at most
 
@@ -107,24 +106,9 @@ def schedule(done: float, recipe: Recipe) -> dict[str, float]:
     return {"network": max(warm, 1e-3) * fall, "widths": free}
 
 
-def limit(done: float, freeze: float) -> float:
-    """The share of a range that is used at most after the share `done` of a run. Where widths start
-    must not decide what the network is first trained on; once they are free the limit rises, faster
-    than a width can, so that wide ones which should not be have the time to shut."""
-    risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
-    return float(NARROW ** (1 - max(0.0, risen)))
-
-
 def pace(step: int, steps: int, averaging: float) -> float:
     """How far the running average of weights goes towards them in one of the `steps` of a run: with
     a shorter memory at first, so that the start is forgotten, and in short runs, where an average
     that lags behind by more than `MEMORY` of the run lacks what was learned last."""
     longest = 1 - 1 / max(10.0, MEMORY * steps)
     return 1 - min(averaging, longest, (step + 1) / (step + 10))
-
-
-def stride(steps: int) -> int:
-    """Widths move in every so many steps of a run, the more seldom the longer it is: they are few
-    and the same for all examples, and the way back to them through the geometry costs a seventh of
-    a step."""
-    return min(8, max(1, math.isqrt(steps) // 11))

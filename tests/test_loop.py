@@ -13,7 +13,7 @@ import pytest
 import torch
 from recipes import RECIPE
 
-from molaug import loop
+from molaug import loop, timetable
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, build_scaling
 from molaug.distributions import Haar, LearnedUniform
@@ -98,7 +98,7 @@ def test_a_run_stopped_by_a_signal_continues_bit_for_bit(tmp_path, uninterrupted
 
 @pytest.mark.parametrize("stop", [1, 5, 7, 10])
 def test_steps_whose_elements_are_drawn_together_continue_bit_for_bit(tmp_path, monkeypatch, stop):
-    monkeypatch.setattr(loop, "stride", lambda steps: 4)
+    monkeypatch.setattr(timetable, "stride", lambda steps: 4)
 
     def kill(progress, total):
         if progress.step == stop:
@@ -114,7 +114,7 @@ def test_steps_whose_elements_are_drawn_together_continue_bit_for_bit(tmp_path, 
 def test_every_step_has_elements_of_its_own_also_where_they_are_drawn_together(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(loop, "stride", lambda steps: 4)
+    monkeypatch.setattr(timetable, "stride", lambda steps: 4)
     one, seen, drawn = trainer(tmp_path), [], []
     augmentation = one.task.model.augmentation
     act, draw = augmentation.action.act, augmentation.draw
@@ -293,7 +293,7 @@ def test_costs_are_measured_once_early_and_from_when_widths_are_free_and_kept_wi
     recipe = replace(RECIPE, epochs=12, freeze=0.4)
     run, seen = trainer(tmp_path, recipe=recipe), []
     run.fit(lambda now, total: seen.append((now.step - 1, run.law.costs.clone())))
-    early, free = int(loop.FIRST * run.total), math.ceil(recipe.freeze * run.total)
+    early, free = int(timetable.FIRST * run.total), math.ceil(recipe.freeze * run.total)
     assert 0 < early < free
     assert all((costs == 0).all() for step, costs in seen if step < early)
     first = seen[early][1]
@@ -316,17 +316,17 @@ def test_probing_begins_when_costs_are_asked_falls_to_nothing_and_the_averaged_n
 ):
     run, seen = trainer(tmp_path, recipe=replace(RECIPE, epochs=12)), []
     run.fit(lambda now, total: seen.append(float(run.law.probing)))
-    first = int(loop.FIRST * run.total)
+    first = int(timetable.FIRST * run.total)
     assert first > 0
     assert seen[:first] == [0.0] * first
-    assert seen[first] == pytest.approx(RECIPE.probing * (1 - loop.FIRST), rel=0.05)
+    assert seen[first] == pytest.approx(RECIPE.probing * (1 - timetable.FIRST), rel=0.05)
     assert seen[first:] == sorted(seen[first:], reverse=True)
     assert 0 < seen[-1] < 0.1 * seen[first]
     assert not run.averaged.augmentation.distribution.training
 
 
 def test_only_steps_that_move_widths_go_back_to_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "stride", lambda steps: 3)
+    monkeypatch.setattr(timetable, "stride", lambda steps: 3)
     run, seen = trainer(tmp_path), []
     moved = run.law.parameter.detach().clone()
 
@@ -348,7 +348,7 @@ def test_widths_that_have_all_opened_and_cost_nothing_move_no_more(tmp_path, mon
         model.augmentation.distribution.costs.fill_(0.3 if len(asked) < 3 else 0.01)
 
     monkeypatch.setattr(loop, "measure_costs", measure)
-    monkeypatch.setattr(loop, "stride", lambda steps: 1)
+    monkeypatch.setattr(timetable, "stride", lambda steps: 1)
     monkeypatch.setattr(loop, "OPENED", 0.01)
     monkeypatch.setattr(loop, "REACHED", 0.02)  # widths start at 0.05
     asked: list[list[int]] = []
@@ -358,7 +358,7 @@ def test_widths_that_have_all_opened_and_cost_nothing_move_no_more(tmp_path, mon
     assert asked == [every] * 3
     assert run.progress.settled
     free = math.ceil(RECIPE.freeze * run.total)
-    since = free + 2 * max(1, run.total // loop.MEASUREMENTS)
+    since = free + 2 * max(1, run.total // timetable.MEASUREMENTS)
     moved = [not torch.equal(a, b) for a, b in pairwise(widths)]
     assert moved[free : since - 1] == [True] * (since - 1 - free)
     assert not any(moved[since - 1 :])

@@ -14,7 +14,8 @@ from molaug.distributions import Identity, LearnedUniform
 from molaug.groups import SE3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.networks import GraphNetwork
-from molaug.recipe import build_optimizers, limit, pace, schedule, split_parameters, stride
+from molaug.recipe import build_optimizers, pace, schedule, split_parameters
+from molaug.timetable import stride
 
 
 def build_model() -> AveragedModel:
@@ -70,14 +71,6 @@ def test_the_average_of_weights_remembers_a_twentieth_of_a_short_run():
     assert pace(0, 4000, 0.995) == pytest.approx(0.9)  # and forgets the start
     assert pace(90, 100, 0.995) == pytest.approx(0.1)
     assert pace(3000, 4000, 0.0) == 1.0  # no average
-
-
-@pytest.mark.parametrize(
-    ("done", "share"), [(0.0, 0.05), (0.25, 0.05), (0.275, 0.05**0.5), (0.3, 1.0), (0.9, 1.0)]
-)
-def test_the_limit_rises_from_when_widths_are_free(done, share):
-    assert limit(done, 0.25) == pytest.approx(share)
-    assert limit(done, 0.0) == 1.0  # never frozen
 
 
 def test_a_matrix_that_layers_share_is_moved_once():
