@@ -16,6 +16,7 @@ from .augmentation import Augmentation
 from .averaging import AveragedModel, Scaling, build_scaling, evaluating
 from .costs import MEASURED, measure_costs
 from .distributions import LearnedUniform
+from .evaluate import EVALUATION_BATCH
 from .groups import SE2, SE3
 from .images.action import ImageAction
 from .images.batch import ImageBatch
@@ -67,6 +68,10 @@ class Some:
     def sizes(self) -> np.ndarray:
         return self.whole.sizes[self.rows]
 
+    @property
+    def bulk(self) -> int:
+        return getattr(self.whole, "bulk", 1)
+
     def gather(self, rows: Tensor) -> tuple[Any, Tensor]:
         return self.whole.gather(torch.from_numpy(self.rows)[rows])
 
@@ -108,8 +113,10 @@ def learn_widths(
     order = np.random.default_rng(seed).permutation(len(data))
     kept = len(data) // HELD_OUT
     train, held_out = Some(data, order[kept:]), Some(data, order[:kept])
-    batch, target = train.gather(torch.arange(min(MEASURED, len(train))))
-    values = target.cpu().numpy()
+    rows = torch.arange(min(MEASURED, len(train)))
+    batches = [train.gather(part) for part in rows.split(max(1, EVALUATION_BATCH // train.bulk))]
+    batch, target = batches[0]
+    values = torch.cat([some for _, some in batches]).cpu().numpy()
     scaling = build_scaling(values) if target.is_floating_point() else Scaling()  # not of classes
     scaling.to(target.device)
     law_and_action = augmentation or default_augmentation(batch, target).to(target.device)
@@ -121,7 +128,7 @@ def learn_widths(
     with frozen(network), torch.random.fork_rng(devices):
         _check_predictions(network, batch, target)
         standard_loss = _loss_of(error, scaling)
-        measure_costs(model, [(batch, target)], standard_loss)
+        measure_costs(model, batches, standard_loss)
         _fit_widths(model, train, objective or ScaleFree(), standard_loss, steps, batch_size, seed)
         task = Task(
             name="attached",

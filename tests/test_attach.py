@@ -53,6 +53,23 @@ def examples(network) -> MoleculeExamples:
     return found
 
 
+def test_large_examples_come_a_few_at_a_time():
+    """Of the size of 64, four at a time: but in the steps, whose size is asked for."""
+    seen = []
+
+    class Noted(Height):
+        def forward(self, batch):
+            seen.append(len(batch))
+            return super().forward(batch)
+
+    data = examples(Noted())
+    data.bulk = 64
+    seen.clear()
+    found = learn_widths(Noted(), data, steps=2, batch_size=4)
+    assert max(seen) == 4
+    assert set(found.widths) == set(SE3().names)
+
+
 @pytest.fixture(scope="module")
 def height():
     network = Height()
