@@ -161,15 +161,14 @@ def invariance_error(
     and components. Pixels that a rotation took from outside are NaN and left out. A model that is
     symmetric by construction scores rounding error.
     """
-    turn = turn_at_random(model).augmentation
-    variances = []
-    size = _batch_size(model, examples, rotations * copies)
+    turn, variances = turn_at_random(model).augmentation, []
+    size = _batch_size(model, examples, copies)
     for i, rows in enumerate(some_rows(examples, most).split(size)):
         torch.manual_seed(seed_of(seed, EVALUATION, rotations, copies, i))
         batch, _ = examples.gather(rows)
-        moved, elements = turn(batch, rotations)
-        back = turn.action.act_on_output(elements.double(), model.predict(moved, copies))
-        variances.append(variance(shown(back).unflatten(0, (rotations, len(rows)))).flatten())
+        elements = turn.draw(rotations, len(rows))
+        turned = [shown(predict_moved(model, batch, each, copies)) for each in elements]
+        variances.append(variance(torch.stack(turned)).flatten())
     return float(torch.cat(variances).nanmean().sqrt())
 
 
