@@ -99,7 +99,8 @@ def test_a_small_run_of_standing_molecules(recovery, monkeypatch, tmp_path):
     monkeypatch.setattr(standing, "EPOCHS", 1)
     row = standing.train_one("fixed_true", 1, tmp_path)
     assert (row["train_count"], row["test_count"], row["seed"]) == (48, 16, 1)
-    assert row["test_mae"] != row["test_mae_tilted"]
+    errors = [row[key] for key in standing.ERRORS]
+    assert len(set(errors)) == len(errors)  # of other molecules, or moved otherwise
     widths = [row["widths"][name]["learned"] for name in ("rx", "ry", "rz", "tx")]
     assert widths == pytest.approx([*[known.STANDING[0]] * 2, math.pi, 5])
     monkeypatch.setattr(standing, "Trainer", None)

@@ -52,7 +52,11 @@ def test_the_tables_of_speed_are_those_of_their_results(tables):
 
 
 @pytest.mark.parametrize(
-    "name", ["ablation", "speedrun", "opponents", "dipole", "qm9_homo_lumo", "compat", "whole"]
+    "name",
+    [
+        *("ablation", "speedrun", "opponents", "dipole", "standing", "qm9_homo_lumo", "compat"),
+        "whole",
+    ],
 )
 def test_the_tables_of_runs_are_those_of_their_results(tables, name):
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")
