@@ -62,6 +62,12 @@ def test_the_tables_of_runs_are_those_of_their_results(tables, name):
     assert tables.read_table(name) == importlib.import_module(name).table("cpu")
 
 
+def test_the_picture_of_standing_molecules_is_that_of_its_results(tables):
+    standing = importlib.import_module("standing")
+    drawn = (tables.RESULTS / "standing.svg").read_text()
+    assert drawn == standing.draw(standing.read_results("cpu")["rows"])
+
+
 def test_the_table_of_a_long_run_is_that_of_its_results(tables):
     made = importlib.import_module("ablation").table("long")
     assert tables.read_table("ablation-long") == made
