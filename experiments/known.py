@@ -218,6 +218,7 @@ def stand(molecules: MoleculeSet, tilts: Range = (0, TILT)) -> MoleculeSet:
 
 
 def nothing_known(molecules: MoleculeSet) -> np.ndarray:
+    """Normal numbers, which have nothing to do with the molecules."""
     return by_chance(molecules, 9, lambda chance: chance.normal())
 
 
