@@ -203,10 +203,10 @@ def test_large_examples_are_predicted_a_few_at_a_time():
         return forward(batch)
 
     task.model.network.forward = watched
-    usual = measure(task.model, task, copies=4)
+    usual = measure(task.model, task, copies=16)
     assert max(sizes) == 256
     sizes.clear()
     task.train.bulk = 8
-    few = measure(task.model, task, copies=4)
+    few = measure(task.model, task, copies=16)
     assert max(sizes) <= 256 // 8
     assert few["test_mae_canonical"] == pytest.approx(usual["test_mae_canonical"])

@@ -186,6 +186,7 @@ def test_vectors_and_learned_directions_train_in_bfloat16(tmp_path):
 
 def test_training_needs_neither_ase_nor_rdkit_nor_qm9pack(tmp_path):
     """A machine with a GPU may lack them: the molecules come from the converted file."""
+    load_qm9()  # converts it, if no test has
     code = "import sys\n"
     code += "sys.modules.update(dict.fromkeys(('ase', 'rdkit', 'qm9pack')))\n"
     code += "from molaug.train import main\n"
