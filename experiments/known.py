@@ -93,22 +93,24 @@ class OnMolecules:
             return Truth("partial", self.ranges[name])
         return Truth("undecided" if self.nothing else "full" if name in self.true else "absent")
 
-    def build(self, law: Distribution, seed: int) -> tuple[Task, Recipe]:
+    def examples(self, seed: int) -> list[MoleculeExamples]:
+        """For training, validation and test."""
         everything = load_qm9()
         rows = np.random.default_rng((5, seed)).permutation(len(everything))
         if self.allowed:
             rows = rows[self.allowed(everything)[rows]]
         molecules = self.place(everything.take(rows[: TRAIN + VALIDATION + TEST]))
         values, ends = self.values(molecules), np.cumsum([0, TRAIN, VALIDATION, TEST])
-        train, validation, test = (
-            MoleculeExamples(molecules.take(part), values[part])
-            for part in (slice(a, b) for a, b in pairwise(ends))
-        )
+        parts = [slice(a, b) for a, b in pairwise(ends)]
+        return [MoleculeExamples(molecules.take(part), values[part]) for part in parts]
+
+    def build(self, law: Distribution, seed: int) -> tuple[Task, Recipe]:
+        train, validation, test = self.examples(seed)
         torch.manual_seed(seed)
         model = AveragedModel(
             GraphNetwork(level="coordinates", channels=48, layers=3),
             Augmentation(law, MoleculeAction()),
-            build_scaling(values[:TRAIN]),
+            build_scaling(train.targets.numpy()),
         )
         task = Task(
             name="recovery", unit=self.unit, train=train, validation=validation,

@@ -32,6 +32,7 @@ from molaug.objectives import ScaleFree
 from molaug.pictures import Axis, Series, curve_chart, even_axis
 from molaug.processes import prepare_processor, start_fabric
 from molaug.report import describe_widths, width_lines
+from molaug.task import Examples
 from molaug.verdict import judge
 
 SEEDS, EPOCHS, COPIES = 3, 16, 8
@@ -63,10 +64,10 @@ def train_one(symmetry: str, seed: int, folder: Path) -> dict[str, Any]:
     initial = law.widths.tolist()
     task, recipe = standing.build(law, seed)
     test = task.tests["test"]
-    tests = {"": test}
+    tests: dict[str, Examples] = {"": test}
     for name, degrees in TILTED.items():
         place = partial(stand, tilts=(math.radians(degrees[0]), math.radians(degrees[1])))
-        tests[f"_{name}"] = replace(standing, place=place).build(law, seed)[0].tests["test"]
+        *_, tests[f"_{name}"] = replace(standing, place=place).examples(seed)
     recipe = replace(recipe, epochs=EPOCHS)
     model = Trainer(task, ScaleFree(), recipe, folder, start_fabric("cpu")).fit()
     still = under(model, Identity(SE3()))

@@ -18,14 +18,6 @@ def stride(steps: int) -> int:
     return min(8, max(1, math.isqrt(steps) // 11))
 
 
-def limit(done: float, freeze: float) -> float:
-    """The share of a range that is used at most after the share `done` of a run. Where widths start
-    must not decide what the network is first trained on; once they are free the limit rises, faster
-    than a width can, so that wide ones which should not be have the time to shut."""
-    risen = min(1.0, (done - freeze) / RISE) if freeze else 1.0
-    return float(NARROW ** (1 - max(0.0, risen)))
-
-
 @dataclass(frozen=True)
 class Timetable:
     """Of a run of so many steps. freeze: the share of it before widths are free. probing: the share
@@ -79,5 +71,9 @@ class Timetable:
         return self.probing * (1 - first / self.steps) if first >= self.probed_from else 0.0
 
     def limit(self, step: int) -> float:
-        """`limit` of its group."""
-        return limit(self.first(step) / self.steps, self.freeze)
+        """The share of a range that is used at most. Where widths start must not decide what the
+        network is first trained on; once they are free the limit rises, faster than a width can, so
+        that wide ones which should not be have the time to shut."""
+        done = self.first(step) / self.steps
+        risen = min(1.0, (done - self.freeze) / RISE) if self.freeze else 1.0
+        return float(NARROW ** (1 - max(0.0, risen)))
