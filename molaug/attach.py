@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,15 +14,17 @@ from torch import Tensor, nn
 
 from .augmentation import Augmentation
 from .averaging import AveragedModel, Scaling, build_scaling, evaluating
-from .costs import MEASURED, measure_costs
-from .distributions import LearnedUniform
-from .evaluate import EVALUATION_BATCH
+from .costs import MEASURED, PARTIAL, learned_places, measure_costs
+from .distributions import Distribution, LearnedUniform
+from .evaluate import EVALUATION_BATCH, look_at_all
 from .groups import SE2, SE3
 from .images.action import ImageAction
 from .images.batch import ImageBatch
 from .molecules.action import MoleculeAction
 from .objectives import Objective, ScaleFree
+from .report import show_width
 from .task import Examples, Task, absolute_error, seed_of
+from .timetable import MEASUREMENTS
 from .verdict import Verdict, judge
 
 HELD_OUT = 5  # one example in five is kept for the verdict
@@ -41,6 +43,15 @@ class Attached:
     model: AveragedModel
     widths: Mapping[str, float]
     verdicts: Mapping[str, Verdict]
+
+    def __str__(self) -> str:
+        """A line per generator: `rx  absent, width 1 deg: shut, and up to ...`."""
+        units = {one.name: one.unit for one in self.model.augmentation.distribution.group.members}
+        return "\n".join(
+            f"{name}  {found.verdict}, width {show_width(self.widths[name], units[name])}: "
+            f"{found.reason}"
+            for name, found in self.verdicts.items()
+        )
 
 
 class Standardised(nn.Module):
@@ -100,9 +111,12 @@ def learn_widths(
     error: per example, differentiable: what is minimised and what the verdict is about; by default
     the absolute error, of classes the cross-entropy [nat].
 
-    The costs of the generators are measured once, for the network does not change. A function of
-    its arguments alone. Raises ValueError for fewer than 40 examples, predictions of another shape
-    than the targets' or that are no numbers, and a law without learned widths.
+    The costs of generators that are no symmetries over their whole range are measured again as
+    widths and directions change. A function of its arguments alone.
+
+    Raises ValueError for fewer than 40 examples, predictions of another shape than the targets', or
+    that are no numbers, or that change with moves of the inputs and have no gradient by them, and
+    for a law without learned widths.
     """
     if not isinstance(data, Examples):
         raise ValueError(f"{type(data).__name__}: give examples, such as MoleculeExamples")
@@ -128,8 +142,8 @@ def learn_widths(
     with frozen(network), torch.random.fork_rng(devices):
         _check_predictions(network, batch, target)
         standard_loss = _loss_of(error, scaling)
-        measure_costs(model, batches, standard_loss)
-        _fit_widths(model, train, objective or ScaleFree(), standard_loss, steps, batch_size, seed)
+        rewarded = objective or ScaleFree()
+        _fit_widths(model, train, batches, rewarded, standard_loss, steps, batch_size, seed)
         task = Task(
             name="attached",
             unit="",
@@ -140,6 +154,7 @@ def learn_widths(
             loss=standard_loss,
             error=error,
         )
+        look_at_all(model, held_out)
         verdicts = judge(model, task, held_out)
     law = law_and_action.distribution
     return Attached(model, dict(zip(law.group.names, law.widths.tolist(), strict=True)), verdicts)
@@ -167,6 +182,7 @@ def _check_predictions(network: nn.Module, batch: Any, target: Tensor) -> None:
 def _fit_widths(
     model: AveragedModel,
     train: Some,
+    measured: Sequence[tuple[Any, Tensor]],
     objective: Objective,
     loss: Callable[[Tensor, Tensor], Tensor],
     steps: int,
@@ -177,16 +193,32 @@ def _fit_widths(
     parameters = list(law.parameters())
     optimizer = torch.optim.Adam(parameters, betas=(0.9, 0.98))
     for step in range(steps):
+        if objective.asks_for_costs and step % max(1, steps // MEASUREMENTS) == 0:
+            measure_costs(model, measured, loss, _changing_places(law) if step else None)
         rows = np.random.default_rng((seed, step)).integers(len(train), size=batch_size)
         batch, target = train.gather(torch.from_numpy(rows))
         torch.manual_seed(seed_of(seed, step))
-        value = objective(loss(model(batch), model.scaling.to_standard(target)), law)
+        output = model(batch)
+        if not output.requires_grad and not law.costs.amax() < PARTIAL:
+            raise ValueError(
+                "predictions change with the places of the inputs, and have no gradient by them: "
+                "does the network detach its inputs, or compute within no_grad?"
+            )
+        value = objective(loss(output, model.scaling.to_standard(target)), law)
         optimizer.param_groups[0]["lr"] = WIDTH_RATE / steps * min(1.0, 2 * (1 - step / steps))
         for parameter, gradient in zip(
             parameters, torch.autograd.grad(value, parameters), strict=True
         ):
             parameter.grad = gradient
         optimizer.step()
+
+
+def _changing_places(law: Distribution) -> list[int]:
+    """Of generators whose costs change while the network does not: with the width, where the cost
+    over the whole range is high, and with the directions."""
+    is_turning = not torch.equal(law.directions, torch.eye(len(law.caps)).to(law.caps))
+    costs = law.costs.tolist()
+    return [i for i in learned_places(law) if is_turning or costs[i] >= PARTIAL]
 
 
 def _loss_of(

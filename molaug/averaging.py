@@ -34,10 +34,8 @@ class Scaling(nn.Module):
         if not (math.isfinite(shift) and 0 < scale < math.inf):
             raise ValueError(f"Scaling({shift}, {scale}): give a finite shift and a scale above 0")
         # float64: a total energy of -1e7 meV has errors of 1 meV in float32.
-        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
-        self.shift: Tensor
-        self.scale: Tensor
+        self.shift = nn.Buffer(torch.tensor(shift, dtype=torch.float64))
+        self.scale = nn.Buffer(torch.tensor(scale, dtype=torch.float64))
 
     def to_physical(self, output: Tensor) -> Tensor:
         return self.shift + self.scale * output.double()
@@ -111,6 +109,12 @@ class AveragedModel(nn.Module):
         moved, elements = self.augmentation(batch, copies, share, elements)
         prediction = self.augmentation.action.act_on_output(elements, self.network(moved))
         return self.reduction(prediction.unflatten(0, (copies, len(batch))))
+
+    def move(self, elements: Float[Tensor, "graphs n n"], batch: Batch) -> Tensor:
+        """rho(g)^-1 f(g x) of the network alone, standardised, with g the elements in place of what
+        the law draws."""
+        action = self.augmentation.action
+        return action.act_on_output(elements, self.network(action.act(elements, batch)))
 
     def pop_auxiliary_loss(self) -> Tensor | float:
         """What the network asks for beside its predictions of the last forward pass: the

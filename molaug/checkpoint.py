@@ -82,6 +82,8 @@ def find_run(folder: Path) -> Path:
     if (folder / WEIGHTS).exists():
         return folder
     found = sorted(path.parent for path in folder.glob(f"*/{WEIGHTS}"))
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give that of a run")
     if not found:
         raise FileNotFoundError(f"{folder}: no trained weights there; has this run finished?")
     if len(found) > 1:

@@ -34,14 +34,13 @@ Loss = Callable[[Tensor, Tensor], Float[Tensor, ""]]  # of predictions and targe
 def unsettled(law: Distribution, opened: float) -> list[int]:
     """The places of the generators with a learned width, but for those that have opened to more
     than the share `opened` of their range and cost next to nothing."""
-    if not len(law.learned):
-        return []
     shares, costs = (law.widths / law.caps).tolist(), law.costs.tolist()
-    return [
-        i
-        for i, (share, cost) in enumerate(zip(shares, costs, strict=True))
-        if share and not (share > opened and cost < FREE)
-    ]
+    return [i for i in learned_places(law) if not (shares[i] > opened and costs[i] < FREE)]
+
+
+def learned_places(law: Distribution) -> list[int]:
+    """Which coefficients have a width that is learned."""
+    return [i for i, width in enumerate(law.widths.tolist()) if width] if len(law.learned) else []
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class _Examples:
         unmoved, unlearned = caps.new_zeros(()), caps.new_zeros(())
         for (batch, _), target, reach in zip(batches, targets, spread.split(counts), strict=True):
             weight = len(batch) / sum(counts)
-            still = self.output_of(self.law.group.exp(caps.new_zeros(len(batch), len(caps))), batch)
+            still = model.move(self.law.group.exp(caps.new_zeros(len(batch), len(caps))), batch)
             check_shapes(still, target)
             value, slope = _value_and_slope(partial(self.rate, target=target), still)
             unmoved += weight * value
@@ -95,17 +94,12 @@ class _Examples:
         """The loss of one copy."""
         return self.loss(self.model.reduction(output[None]), target)
 
-    def output_of(self, elements: Tensor, batch: Any) -> Tensor:
-        """What is predicted of moved examples, brought back."""
-        action = self.model.augmentation.action
-        return action.act_on_output(elements, self.model.network(action.act(elements, batch)))
-
     def rise_and_bend(self, share: float, direction: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """How much the loss rises, b(share), and the standard error of that."""
         rises, bends, weights = [], [], []
         for part in self.parts:
             elements = self.law.group.exp(share * part.reach[:, None] * direction)
-            moved = self.output_of(elements, part.batch)
+            moved = self.model.move(elements, part.batch)
             change = moved - part.still
             change = torch.where(change.isnan(), 0.0, change)  # pixels from outside a picture
             linear = part.slope * change * len(moved)
@@ -162,8 +156,10 @@ def measure_costs(
     batches: examples and their targets, in physical units. places: of the generators to be
     measured, by default all; others keep their costs. ends: whether symmetries that end are looked
     for. The model is asked in evaluation mode. A function of its arguments alone, without random
-    draws. Raises ValueError for targets of another shape than the predictions.
+    draws. Raises ValueError for targets of another shape than the predictions, and for no batches.
     """
+    if not len(batches):
+        raise ValueError("costs are measured on examples: give at least one (batch, target)")
     law = model.augmentation.distribution
     places = range(len(law.caps)) if places is None else places
     if len(places):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from .exponentials import constant
 from .groups import SO3, Group
 
 STRICTNESS, PROBING = 12.0, 4.0  # of the reward, and of probes
@@ -40,28 +40,34 @@ class Distribution(nn.Module, ABC):
         super().__init__()
         self.group = group
         caps = torch.tensor([member.cap for member in group.members])
-        self.register_buffer("caps", caps, persistent=False)
-        self.caps: Tensor
+        self.caps = nn.Buffer(caps, persistent=False)
         # What a training loop knows of each generator: see `costs.measure_costs`.
-        self.register_buffer("costs", torch.zeros_like(caps))
-        self.costs: Tensor
+        self.costs = nn.Buffer(torch.zeros_like(caps))
         # Tensors, so that they can change from step to step within a captured graph.
-        self.register_buffer("probing", torch.zeros(()), persistent=False)
-        self.probing: Tensor
-        self.register_buffer("limit", torch.ones(()), persistent=False)
-        self.limit: Tensor
+        self.probing = nn.Buffer(torch.zeros(()), persistent=False)
+        self.limit = nn.Buffer(torch.ones(()), persistent=False)
 
     @abstractmethod
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         """Coefficients, differentiable in the widths."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether what is drawn depends on the examples, at which it must `look` before."""
+        return False
+
     def look(self, batch: Any) -> None:
-        """At the examples that will be moved next, for a law that depends on them."""
+        """At the examples that will be moved next."""
 
     @property
     @abstractmethod
     def widths(self) -> Float[Tensor, "algebra"]:
         """The half-range of every coefficient [rad, length or 1]; zero where nothing moves."""
+
+    def extra_repr(self) -> str:
+        """Widths by name, in the units of the generators."""
+        shown = zip(self.group.members, self.widths.tolist(), strict=True)
+        return ", ".join(f"{one.name}={width:.3g} {one.unit}".rstrip() for one, width in shown)
 
     @property
     def learned(self) -> Float[Tensor, "learned"]:
@@ -78,11 +84,6 @@ class Distribution(nn.Module, ABC):
     def learned_costs(self) -> Float[Tensor, "learned"]:
         """The costs of the generators whose widths are trained."""
         return self.costs[: len(self.learned)]
-
-    @property
-    def log_volume(self) -> Float[Tensor, ""]:
-        """sum_i log(2 w_i) over the learned widths."""
-        return (2 * self.learned).log().sum()
 
 
 def stratified_uniform(copies: int, graphs: int, algebra: int, like: Tensor) -> Tensor:
@@ -125,8 +126,7 @@ class Uniform(Distribution):
                 f"{len(widths)} widths for the {len(group.members)} generators of "
                 f"{type(group).__name__}"
             )
-        self.register_buffer("fixed", torch.tensor(widths, dtype=torch.float32))
-        self.fixed: Tensor
+        self.fixed = nn.Buffer(torch.tensor(widths, dtype=torch.float32))
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         return self.fixed * stratified_uniform(copies, graphs, len(self.fixed), self.fixed)
@@ -138,23 +138,19 @@ class Uniform(Distribution):
 
 @final
 class Haar(Distribution):
-    """Rotations uniform on the rotation group; translations uniform or Gaussian; nothing else.
+    """Rotations uniform on the rotation group; translations uniform; nothing else.
 
-    translation_width: half-range of the uniform law, or standard deviation of the Gaussian one, in
-    the length unit of the positions.
+    translation_width: half-range of the translations, in the length unit of the positions.
     """
 
-    def __init__(self, group: Group, translation_width: float = 0.0, gaussian: bool = False):
+    def __init__(self, group: Group, translation_width: float = 0.0) -> None:
         super().__init__(group)
-        self.gaussian = gaussian
         kinds = [member.kind for member in group.members]
         natural = {"rotation": math.pi, "translation": translation_width}
         fixed = torch.tensor([natural.get(kind, 0.0) for kind in kinds])
-        self.register_buffer("fixed", fixed)
-        self.fixed: Tensor
+        self.fixed = nn.Buffer(fixed)
         turns = [i for i, kind in enumerate(kinds) if kind == "rotation"]
-        self.register_buffer("turns", torch.tensor(turns, dtype=torch.long), persistent=False)
-        self.turns: Tensor
+        self.turns = nn.Buffer(torch.tensor(turns, dtype=torch.long), persistent=False)
 
     def rsample(self, copies: int, graphs: int) -> Float[Tensor, "copies graphs algebra"]:
         like = self.fixed
@@ -163,8 +159,7 @@ class Haar(Distribution):
             turned = haar_rotation_vectors(draw[..., self.turns])
         else:  # of a plane: any angle
             turned = math.pi * draw[..., self.turns]
-        shift = torch.randn_like(draw) if self.gaussian else draw
-        return (shift * like).index_copy(-1, self.turns, turned)
+        return (draw * like).index_copy(-1, self.turns, turned)
 
     @property
     def widths(self) -> Float[Tensor, "algebra"]:
@@ -187,7 +182,7 @@ def haar_rotation_vectors(uniform: Float[Tensor, "*batch 3"]) -> Float[Tensor, "
     return vector * ((sine / real).atan() / (sine / 2))
 
 
-@cache
+@constant
 def _halves(device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.tensor([-0.5, 0.5], dtype=dtype, device=device)
 
@@ -252,14 +247,11 @@ class LearnedUniform(Distribution):
         share = torch.as_tensor(initial, dtype=torch.float32).expand(len(chosen)).clone()
         if not bool(((share > 0) & (share < 1)).all()):
             raise ValueError(f"initial width {initial}: give a share of the cap between 0 and 1")
-        self.register_buffer("chosen", torch.tensor(chosen), persistent=False)
-        self.chosen: Tensor
+        self.chosen = nn.Buffer(torch.tensor(chosen), persistent=False)
         rank = [chosen.index(i) if i in chosen else -1 for i in range(len(group.members))]
-        self.register_buffer("rank", torch.tensor(rank), persistent=False)
-        self.rank: Tensor
+        self.rank = nn.Buffer(torch.tensor(rank), persistent=False)
         self.parameter = nn.Parameter(share.log() - (1 - share**4).log() / 4)
-        self.register_buffer("seen", torch.zeros(1, len(chosen)), persistent=False)
-        self.seen: Tensor
+        self.seen: Tensor = nn.Buffer(torch.zeros(1, len(chosen)), persistent=False)
         triples = _triples(group, chosen)
         self.rotations = triples.get("rotation")
         self.turned = list(triples.values()) if directions else []
@@ -280,6 +272,10 @@ class LearnedUniform(Distribution):
         # sigmoid(4 p)^(1/4) = x / (1 + x^4)^(1/4), without overflow.
         position = self.parameter[None] if self.instances is None else self.parameter + self.seen
         return -nn.functional.softplus(-position, beta=4)
+
+    @property
+    def looks(self) -> bool:
+        return self.instances is not None
 
     def look(self, batch: Any) -> None:
         if self.instances is not None:

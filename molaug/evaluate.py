@@ -48,7 +48,7 @@ def predictions_and_targets(
 
 def some_rows(examples: Examples, most: int | None) -> Tensor:
     """At most so many rows, by chance and always the same: a set may be in some order."""
-    if most is None or most >= len(examples):
+    if most is None:
         return torch.arange(len(examples))
     return torch.from_numpy(np.random.default_rng(EVALUATION).permutation(len(examples))[:most])
 
@@ -99,7 +99,7 @@ def look_at_all(model: AveragedModel, examples: Examples) -> None:
     """So that the widths of a law with ones of each example's own are means over all of these, and
     not over those that happened to be moved last."""
     law = model.augmentation.distribution
-    if isinstance(law, LearnedUniform) and law.instances is not None:
+    if isinstance(law, LearnedUniform) and law.looks:
         found = []
         for rows in torch.arange(len(examples)).split(_batch_size(model, examples, 1)):
             law.look(examples.gather(rows)[0])

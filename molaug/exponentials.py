@@ -1,4 +1,4 @@
-"""Exponentials of matrices in closed form or of a fixed degree, for the groups.
+"""Exponentials of matrices in closed form or of a fixed degree, for the groups, and inverses.
 
 On the device of their arguments, without a host synchronisation; differentiable with finite
 gradients everywhere, at zero too.
@@ -7,12 +7,21 @@ gradients everywhere, at zero too.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
+from typing import TypeVar
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def constant(make: F) -> F:
+    """`functools.cache` for tensors: made as ordinary ones even where inference mode is on, because
+    others may train with them."""
+    return cache(torch.inference_mode(False)(make))  # type: ignore[return-value]
 
 
 def homogeneous(linear: Tensor, translation: Tensor) -> Tensor:
@@ -22,60 +31,13 @@ def homogeneous(linear: Tensor, translation: Tensor) -> Tensor:
     return torch.cat([top, row.expand(*top.shape[:-2], 1, -1)], -2)
 
 
-@cache
+@constant
 def _last_row(size: int, device: torch.device, dtype: torch.dtype) -> Tensor:
     """(1, size): 0, ..., 0, 1."""
     return torch.eye(size, dtype=dtype, device=device)[-1:]
 
 
-def _functions_of_square(z: Tensor) -> tuple[Tensor, Tensor]:
-    """cosh(sqrt z) and sinh(sqrt z) / sqrt z, for z of either sign (cos and sinc for z < 0).
-
-    Both are entire functions of z; near zero their series replaces the quotient, and the argument
-    of the branch that is not taken is moved away from zero so that its gradient stays finite.
-    """
-    small = z.abs() < 1e-2
-    safe = torch.where(small, torch.ones_like(z), z)
-    root = safe.abs().sqrt()
-    hyperbolic, bounded = safe > 0, torch.where(safe > 0, root, torch.zeros_like(root))
-    cosine = torch.where(hyperbolic, bounded.cosh(), root.cos())
-    sine = torch.where(hyperbolic, bounded.sinh(), root.sin()) / root
-    cosine_series = 1 + z / 2 * (1 + z / 12 * (1 + z / 30 * (1 + z / 56)))
-    sine_series = 1 + z / 6 * (1 + z / 20 * (1 + z / 42 * (1 + z / 72)))
-    return torch.where(small, cosine_series, cosine), torch.where(small, sine_series, sine)
-
-
-def _exp_2x2(matrix: Float[Tensor, "*batch 2 2"]) -> Float[Tensor, "*batch 2 2"]:
-    """exp(M) = e^m (cosh(s) I + sinh(s)/s B), with m = tr(M)/2, B = M - m I and s^2 = -det B."""
-    identity = torch.eye(2, dtype=matrix.dtype, device=matrix.device)
-    mean = (matrix[..., 0, 0] + matrix[..., 1, 1])[..., None, None] / 2
-    rest = matrix - mean * identity
-    square = rest[..., 0, 0] ** 2 + rest[..., 0, 1] * rest[..., 1, 0]
-    cosine, sine = _functions_of_square(square)
-    return mean.exp() * (cosine[..., None, None] * identity + sine[..., None, None] * rest)
-
-
-@cache
-def _quadrature(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """Nodes and weights (2, 12) of the Gauss-Legendre rule on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(12)
-    return torch.tensor(np.stack([(nodes + 1) / 2, weights / 2]), dtype=dtype, device=device)
-
-
-def exp_plane(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Closed exponential of [[M, u], [0, 0]]: exp(M) and t = (int_0^1 exp(s M) ds) u.
-
-    The integral has removable singularities wherever M does not invert; Gauss-Legendre quadrature
-    of the closed form has none and is exact to rounding for |M| up to a full turn.
-    """
-    linear, velocity = matrix[..., :2, :2], matrix[..., :2, 2:]
-    nodes, weights = _quadrature(matrix.device, matrix.dtype)
-    path = _exp_2x2(linear[..., None, :, :] * nodes[:, None, None])
-    average = (path * weights[:, None, None]).sum(-3)
-    return homogeneous(_exp_2x2(linear), (average @ velocity).squeeze(-1))
-
-
-@cache
+@constant
 def _taylor(device: torch.device, dtype: torch.dtype) -> Tensor:
     """(3, 4): 1 / k! for k = 1 to 12."""
     terms = [1 / math.factorial(k) for k in range(1, 13)]
@@ -104,7 +66,7 @@ def exp_scaled(matrix: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n
 NEAR = 0.05  # |v|^2 below which a series replaces quotients
 
 
-@cache
+@constant
 def _series(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, ...]:
     """Coefficients of (-z)^n, highest first, in cos t, sin(t)/t, (1 - cos t)/t^2 and
     (t - sin t)/t^3 of z = t^2."""
@@ -126,7 +88,7 @@ def _rotation_functions(square: Float[Tensor, "*batch"]) -> Float[Tensor, "*batc
     return torch.where((square < NEAR)[..., None], value, torch.stack(closed, -1))
 
 
-@cache
+@constant
 def _cross(device: torch.device, dtype: torch.dtype) -> Tensor:
     """(3, 9): the matrices of the cross products with x, y and z."""
     basis = torch.zeros(3, 3, 3, dtype=dtype)
@@ -156,6 +118,14 @@ def exp_rotation(vector: Tensor) -> tuple[Tensor, Tensor]:
     return rotation, v
 
 
-@cache
+@constant
 def _identity(device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.eye(3, dtype=dtype, device=device)
+
+
+def invert(matrix: Float[Tensor, "*batch 3 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """A^-1 = adj(A) / det(A), whose columns are cross products of the rows of A; a library that
+    factorises matrices may wait for the device."""
+    x, y, z = matrix.unbind(-2)
+    columns = torch.stack([torch.linalg.cross(a, b) for a, b in ((y, z), (z, x), (x, y))], -1)
+    return columns / (x * columns[..., 0]).sum(-1)[..., None, None]

@@ -9,15 +9,10 @@ from typing import Any, NamedTuple
 
 from .files import read_json, remove_partial, write_json
 from .processes import is_first
-from .settings import RunConfig
+from .settings import FREE, RunConfig
 
 CONFIG, RUN = "config.json", "run.json"  # what the folder, and a run in it, are runs of
 METRICS, CURVES, HISTORY = "metrics.json", "curves.json", "history.csv"
-# What may differ when a folder is continued, besides where things are: which runs of the grid.
-FREE_TO_CHANGE = {
-    *("symmetry", "network", "seeds", "preset"),
-    *("device", "devices", "engine", "jobs", "threads"),
-}
 
 
 class Run(NamedTuple):
@@ -60,7 +55,7 @@ def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
     ours = identify(config, data)
     if not isinstance(theirs, dict) or not isinstance(theirs.get("config"), dict):
         raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
-    fixed = set(ours["config"]) - FREE_TO_CHANGE - config.places()
+    fixed = set(ours["config"]) - FREE - config.places()
     differing = [
         *(name for name in ("task", "data") if ours[name] != theirs.get(name)),
         *sorted(key for key in fixed if ours["config"][key] != theirs["config"].get(key)),

@@ -12,16 +12,14 @@ gradients everywhere, at the identity too.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .exponentials import exp_plane, exp_rotation, exp_scaled, homogeneous
+from .exponentials import constant, exp_rotation, exp_scaled, homogeneous
 
 Kind = Literal[
     "rotation", "translation", "shear", "squeeze", "scale",
@@ -49,7 +47,7 @@ class Generator:
 _CPU = torch.device("cpu")
 
 
-@cache  # kept on its device: a copy from the host at every step would stop a GPU
+@constant  # kept on its device: a copy from the host at every step would stop a GPU
 def _basis(
     members: tuple[Generator, ...], size: int, device: torch.device, dtype: torch.dtype
 ) -> Tensor:
@@ -60,8 +58,9 @@ def _basis(
     return basis.to(device)
 
 
-class Group(ABC):
-    """A matrix Lie group; subclasses are final and give `members` and `exp`."""
+class Group:
+    """A matrix Lie group; subclasses are final and give `members`, and where there is one a closed
+    form of `exp`."""
 
     dimension: int
     members: tuple[Generator, ...]
@@ -81,9 +80,10 @@ class Group(ABC):
         """The basis G_i of the algebra as homogeneous matrices."""
         return _basis(self.members, self.dimension + 1, device, dtype)
 
-    @abstractmethod
     def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch n n"]:
         """The element exp(sum_i a_i G_i)."""
+        basis = self.generators(coefficients.device, coefficients.dtype)
+        return exp_scaled(torch.einsum("...a,aij->...ij", coefficients, basis))
 
 
 # ------------------------------------------------------------------------------------ the plane
@@ -94,36 +94,31 @@ _TX = Generator("tx", "translation", ((0, 2, 1.0),), 1.0, "half-sides")
 _TY = Generator("ty", "translation", ((1, 2, 1.0),), 1.0, "half-sides")
 
 
-class _Plane(Group):
-    dimension = 2
-
-    def exp(self, coefficients: Float[Tensor, "*batch algebra"]) -> Float[Tensor, "*batch 3 3"]:
-        basis = self.generators(coefficients.device, coefficients.dtype)
-        return exp_plane(torch.einsum("...a,aij->...ij", coefficients, basis))
-
-
 @final
-class SO2(_Plane):
+class SO2(Group):
     """Rotations of the plane: r [rad]."""
 
+    dimension = 2
     members = (_R,)
 
 
 @final
-class SE2(_Plane):
+class SE2(Group):
     """Rotation and translations of the plane: r, tx, ty."""
 
+    dimension = 2
     members = (_R, _TX, _TY)
 
 
 @final
-class Aff2(_Plane):
+class Aff2(Group):
     """All affine maps of the plane: r, tx, ty, scale, squeeze (x out, y in), shear (along 45 deg).
 
     Squeeze and shear are the two symmetric traceless directions, so that each generator is a pure
     kind: an upper-triangular shear would be half a rotation.
     """
 
+    dimension = 2
     members = (
         _R,
         _TX,
@@ -184,16 +179,11 @@ class SE3(Group):
 class Aff3(Group):
     """All affine maps of space: 3 rotations, 3 translations, 3 shears, 2 squeezes, 1 scale.
 
-    Shears and squeezes are the five symmetric traceless directions. The only group here without a
-    closed exponential.
+    Shears and squeezes are the five symmetric traceless directions.
     """
 
     dimension = 3
     members = (*_ROTATIONS, *_TRANSLATIONS, *_STRETCHES)
-
-    def exp(self, coefficients: Float[Tensor, "*batch 12"]) -> Float[Tensor, "*batch 4 4"]:
-        basis = self.generators(coefficients.device, coefficients.dtype)
-        return exp_scaled(torch.einsum("...a,aij->...ij", coefficients, basis))
 
 
 GROUPS: dict[str, type[Group]] = {

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
 from .engine import Capture, Capturing, Gradients
 from .evaluate import look_at_all, mean_error
+from .files import checksum
 from .history import write_history
 from .objectives import Objective
 from .processes import noted_signals
@@ -60,6 +62,7 @@ class Progress:
 Report = Callable[[Progress, int], None]  # progress and the number of steps of the run
 
 
+MARKED = 64  # training examples by which a run knows its data again
 SAVING = 0.05  # the share of the time that may go to saving states
 
 
@@ -130,12 +133,11 @@ class Trainer:
         self.update = Update(task.model, self.averaged, self.plain_optimizers, steps, recipe)
         self.take_gradients: Gradients = self._take_gradients
         self.move: Callable[[], None] = self.update
-        # Widths of an example's own are known when it is looked at, and keep the graph of their
+        # What depends on the examples is known when they are looked at, and keeps the graph of its
         # gradient, which spoils a capture.
-        is_shared = getattr(self.law, "instances", None) is None
-        if capture and self._alone and is_shared and fabric.device.type == "cuda":
+        if capture and self._alone and not self.law.looks and fabric.device.type == "cuda":
             self.capture_steps()
-        self.draws_ahead = self.law.moves and is_shared
+        self.draws_ahead = self.law.moves and not self.law.looks
         self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
         self.progress, self.rated = Progress(), -1  # of which steps the law has the settings
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
@@ -207,7 +209,7 @@ class Trainer:
         moving = self.timetable.is_free(step) and not self.progress.settled
         self.law.requires_grad_(moving)
         elements = None if moving else self._drawn_ahead(len(rows))
-        self._reseed(step)
+        self._reseed(step, ahead=elements is not None)
         loss = self._gradients_of(rows, moving, elements)
         self.move()
         self.update.copy_buffers()
@@ -272,8 +274,10 @@ class Trainer:
         number = torch.tensor(max(self.signals, default=0), device=self.fabric.device)
         return int(self.fabric.all_reduce(number, reduce_op="max"))
 
-    def _reseed(self, step: int) -> None:
-        seed = seed_of(self.recipe.seed, step // self.steps_per_epoch, step)
+    def _reseed(self, step: int, ahead: bool = False) -> None:
+        """ahead: for what else is random in a step whose elements were drawn already, perhaps from
+        the numbers of this very step."""
+        seed = seed_of(self.recipe.seed, step // self.steps_per_epoch, step, *[1] * ahead)
         # Of a CPU only its own generator: asking for all others costs a hundred times as much.
         if self.fabric.device.type == "cpu":
             torch.default_generator.manual_seed(seed)
@@ -324,7 +328,8 @@ class Trainer:
         if first == self.rated:
             return  # what is known about widths changes no more often
         self.rated = first
-        self.law.probing.fill_(self.timetable.share_of_probes(first))
+        probes = self.timetable.share_of_probes(first) if self.objective.asks_for_costs else 0.0
+        self.law.probing.fill_(probes)
         self.law.limit.fill_(self.timetable.limit(first))
 
     def _check(self) -> None:
@@ -398,6 +403,13 @@ class Trainer:
         self.saved = time.perf_counter()
         self.saving = self.saved - start
 
+    @cached_property
+    def mark(self) -> str:
+        """A checksum of the first training examples."""
+        batch, target = self.task.train.gather(torch.arange(min(MARKED, len(self.task.train))))
+        parts = [*vars(batch).values(), target]
+        return checksum(part.cpu().numpy() for part in parts if isinstance(part, Tensor))
+
     def _identity(self) -> dict[str, Any]:
         """What must be the same for a state to be continued."""
         task, scaling = self.task, self.task.model.scaling
@@ -406,6 +418,7 @@ class Trainer:
         standard = [float(scaling.shift), float(scaling.scale)]
         return {
             **{"examples": len(task.train), "scaling": standard, "parameters": shapes},
+            "data": self.mark,
             "recipe": {**vars(self.recipe)},
             "objective": describe(self.objective),
             "law": [type(law).__qualname__, *law.group.names, *law.caps.tolist()],

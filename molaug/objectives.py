@@ -22,6 +22,7 @@ class Objective(ABC):
     so that where widths stay nobody needs to call it.
 
     asks_for_costs: whether the costs of the law's generators must be measured while it trains.
+    Without costs there are no probes, which of a false symmetry would be wrong answers.
     """
 
     asks_for_costs: ClassVar[bool] = False
@@ -48,6 +49,9 @@ class ScaleFree(Objective):
     prediction survives, as for a true symmetry even while its width is small, the reward is full
     and the width opens; where it does not, lambda_i falls, to no less than a hundredth of itself,
     and the width shuts as far as the loss asks.
+
+    The loss must be above zero, as errors are; of one below the reward would be a punishment.
+    Raises ValueError for one that is not a single number.
     """
 
     asks_for_costs: ClassVar[bool] = True
@@ -55,6 +59,8 @@ class ScaleFree(Objective):
     strictness: float = STRICTNESS
 
     def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
+        if loss.ndim:
+            raise ValueError(f"a loss of shape {tuple(loss.shape)}: give a mean over examples")
         share = survival(distribution.learned_costs, self.strictness)
         reward = (share * distribution.learned.log()).sum()
         return loss - self.weight * loss.detach() * reward

@@ -9,26 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from .comparison import Finding, Line, compare, conclude, explain, findings, notes, titles
-from .figures import (
-    Run,
-    by_cell,
-    error_figures,
-    in_units,
-    number,
-    training_figures,
-    unit_name,
-    width_section,
-)
+from .figures import Run, error_figures, training_figures, width_section
 from .files import write_bytes
-from .report import Row, kind_and_unit
-
-WIDE, NARROW = 0.8, 0.1  # shares of the natural range
-PLURALS = {
-    "rotation": "rotations",
-    "translation": "translations",
-    "shear": "shears",
-    "squeeze": "squeezes",
-}
+from .report import Row
 
 
 def write_page(
@@ -50,11 +33,8 @@ def write_page(
     learned = [run for run in runs if run.is_learned]
     body = [
         f"<h1>What was learned about symmetry</h1><p>{escape(about)}.</p>",
-        *(lead(seeds) for seeds in by_cell(learned).values()),
+        *(lead(line) for line in compare(rows) if findings(line)),
         "" if learned else '<p class="lead">No run had widths to learn.</p>',
-        ""
-        if all(findings(line) for line in compare([run.row for run in learned]))
-        else note(CAUTION),
         *(evidence(line) for line in compare(rows)),
         section("Comparison", comparison(rows)),
         *(width_section(run, is_open=run is learned[0]) for run in learned),
@@ -65,54 +45,9 @@ def write_page(
     write_bytes(path, PAGE.format(style=STYLE, body="\n".join(body)).encode())
 
 
-def lead(runs: Sequence[Run]) -> str:
-    """What is said first about one symmetry and network: its verdicts, or else its widths."""
-    (line,) = compare([run.row for run in runs])
-    text = f"{line.label}: {conclude(line)}" if findings(line) else headline(runs)
-    return f'<p class="lead">{escape(text)}</p>'
-
-
-CAUTION = (
-    "Wide: at least 80 % of the natural range. Narrow: at most 10 %. This reads the widths and "
-    "nothing else: it is no statistical test, one seed says little, and data that are already "
-    "moved at random leave a width undecided. The errors along the symmetries are the check."
-)
-
-
-def headline(runs: Sequence[Run]) -> str:
-    """What became of the widths of one symmetry and network, in words, over all its seeds."""
-    first, seeds = runs[0], len(runs)
-    outcomes = {name: outcome(runs, name) for name in first.widths}
-    clauses = []
-    for kind, unit in dict.fromkeys(kind_and_unit(w) for w in first.widths.values()):
-        for result in ("wide", "partly open", "narrow"):
-            names = [n for n, w in first.widths.items() if kind_and_unit(w) == (kind, unit)]
-            names = [name for name in names if outcomes[name] == result]
-            clauses += [clause(runs, kind, unit, names, result)] if names else []
-    about = f"seed {first.row['seed']} alone" if seeds == 1 else f"{seeds} seeds"
-    return f"{first.cell}, {about}: {'; '.join(clauses)}."
-
-
-def outcome(runs: Sequence[Run], name: str) -> str:
-    """Wide, narrow or partly open, from the share of the natural range, averaged over seeds."""
-    shares = [run.widths[name]["learned"] / run.widths[name]["cap"] for run in runs]
-    share = sum(shares) / len(shares)
-    return "wide" if share >= WIDE else "narrow" if share <= NARROW else "partly open"
-
-
-def clause(runs: Sequence[Run], kind: str, unit: str, names: Sequence[str], result: str) -> str:
-    """Such as `rotations rx, ry are wide (±168 to ±171 of ±180 degrees)`."""
-    shown = [in_units(run.widths[name]["learned"], unit) for run in runs for name in names]
-    low, high = (f"±{number(value)}" for value in (min(shown), max(shown)))
-    between = low if low == high else f"{low} to {high}"
-    cap = number(in_units(runs[0].widths[names[0]]["cap"], unit))
-    reach = f"{between} of ±{cap} {unit_name(unit)}".rstrip()
-    subject = (
-        f"{PLURALS.get(kind, kind)} {', '.join(names)} are"
-        if len(names) > 1
-        else f"{names[0] if names[0] == kind else f'{kind} {names[0]}'} is"
-    )
-    return f"{subject} {result} ({reach})"
+def lead(line: Line) -> str:
+    """What is said first about one symmetry and network: its verdicts."""
+    return f'<p class="lead">{escape(f"{line.label}: {conclude(line)}")}</p>'
 
 
 def comparison(rows: Sequence[Row]) -> str:

@@ -106,18 +106,15 @@ def predict(
     if copies < 1:
         raise ValueError(f"--copies {copies}: must be at least 1")
     examples = MoleculeExamples(orient(molecules, "centred"), np.zeros(len(molecules)))
-    augmentation = model.augmentation
     torch.manual_seed(0)
     with torch.no_grad():
-        coefficients = augmentation.distribution.rsample(copies, 1)
-        one_each = augmentation.distribution.group.exp(coefficients)  # (copies, 1, n, n)
+        one_each = model.augmentation.draw(copies, 1)  # (copies, 1, n, n)
         found, order = [], []
         for rows in batches(molecules.sizes, copies):
             try:
                 batch, _ = examples.gather(rows)
                 elements = one_each.expand(-1, len(batch), -1, -1).flatten(0, 1)
-                moved = augmentation.action.act(elements, batch.repeat(copies))
-                output = augmentation.action.act_on_output(elements, model.network(moved))
+                output = model.move(elements, batch.repeat(copies))
             except (MemoryError, RuntimeError) as error:
                 if isinstance(error, RuntimeError) and "memory" not in str(error):
                     raise
@@ -153,10 +150,9 @@ def add_atoms(middle: Tensor, molecules: MoleculeSet, about: dict[str, Any]) -> 
     import numpy as np
     import torch
 
-    from .molecules.targets import add_references
+    from .molecules.targets import sum_references
 
-    references = np.array(about["atom_references"])
-    return torch.from_numpy(add_references(middle.numpy(), molecules, references))
+    return middle + torch.from_numpy(sum_references(molecules, np.array(about["atom_references"])))
 
 
 def write_csv(

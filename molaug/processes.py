@@ -41,8 +41,11 @@ def prepare_processor(threads: int | None = None) -> None:
 def start_fabric(device: str = "auto", devices: int = 1) -> Any:
     """Lightning Fabric on `devices` of a kind (auto, cpu, gpu), one process each, launched.
 
-    Under torchrun, which has started the processes already, their number is torchrun's.
+    Under torchrun, which has started the processes already, their number is torchrun's. Raises
+    ValueError for another kind.
     """
+    if device not in ("auto", "cpu", "gpu"):
+        raise ValueError(f"device {device!r}: choose auto, cpu or gpu")
     import torch  # not of a light import
 
     from .heap import keep_freed_memory

@@ -195,7 +195,7 @@ class RunConfig(Config):
         start = type(self)(preset=self.preset, **decided)
         usual = vars(start) if self.preset == "auto" else vars(resolve(start, gpu=False))
         usual = usual | {name: getattr(type(self)(), name) for name in self.decisive}
-        kept = vars(self).keys() - _NAMELESS - self.places() - {*self.subject}
+        kept = vars(self).keys() - FREE - self.places() - {*self.subject}
         changed = [
             f"{name}={'+'.join(value) if isinstance(value, tuple) else value}"
             for name, value in vars(self).items()
@@ -206,7 +206,8 @@ class RunConfig(Config):
         return "-".join([self.task, *subject, *size, *changed])
 
 
-_NAMELESS = {
+# Which runs of a grid, and where they run: in no folder's name, and free to change in one.
+FREE = {
     *("preset", "symmetry", "network", "seeds"),
     *("device", "devices", "engine", "jobs", "threads"),
 }

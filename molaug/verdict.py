@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .augmentation import Action
 from .averaging import AveragedModel, evaluating
-from .costs import constants
+from .costs import constants, learned_places
 from .distributions import Distribution
 from .evaluate import EVALUATION, in_parts, orbit_elements, some_rows
 from .task import Examples, Task
@@ -107,7 +107,7 @@ def walk_orbit(
     error of the bare network begins to rise, either way. The law of the model stays out of it,
     or its own moves would add to those that are asked about."""
     parts = in_parts(model, examples, most)
-    law, action = model.augmentation.distribution, model.augmentation.action
+    law = model.augmentation.distribution
     cap = law.caps[law.group.names.index(generator)]
     sizes = [len(batch) for batch, _ in parts]
     count = sum(sizes)
@@ -117,9 +117,8 @@ def walk_orbit(
     def errors(share: float) -> Float[Tensor, "examples"]:
         found, elements = [], orbit_elements(law, generator, share * ends)
         for (batch, target), some in zip(parts, elements.split(sizes), strict=True):
-            output = model.network(action.act(some, batch))
-            back = action.act_on_output(some.to(output.dtype), output)
-            found.append(task.error(model.scaling.to_physical(back), target))
+            output = model.move(some, batch)
+            found.append(task.error(model.scaling.to_physical(output), target))
         return torch.cat(found)
 
     def guessed(batch: Any, target: Tensor) -> list[Tensor]:
@@ -175,13 +174,6 @@ def judge(
             apart = tell_apart(examples, model.augmentation.action, law, name)
             verdicts[name] = conclude(float(law.widths[i].detach()) / cap, cap, orbit, apart)
     return verdicts
-
-
-def learned_places(law: Distribution) -> list[int]:
-    """Which coefficients have a width that is learned."""
-    if not len(law.learned):
-        return []
-    return [i for i, width in enumerate(law.widths.tolist()) if width]
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,11 +11,14 @@ import pytest
 import torch
 
 from molaug import learn_widths
+from molaug.attach import HELD_OUT
 from molaug.augmentation import Augmentation
-from molaug.distributions import Haar
-from molaug.groups import SE3
+from molaug.distributions import Haar, LearnedUniform
+from molaug.groups import SE2, SE3, SO3
+from molaug.images.action import ImageAction
 from molaug.images.drawing import draw_sprites
 from molaug.images.examples import ImageExamples
+from molaug.images.instances import Instances
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
 from molaug.molecules.data import MoleculeSet, load_sample, orient
@@ -238,3 +243,52 @@ def test_widths_do_not_depend_on_the_unit(height):
     assert found.widths == pytest.approx(height[1].widths, abs=1e-2)
     verdicts = {name: v.verdict for name, v in found.verdicts.items()}
     assert verdicts == {name: v.verdict for name, v in height[1].verdicts.items()}
+
+
+class Along(torch.nn.Module):
+    """A moment along a tilted axis: turns about it are symmetries."""
+
+    def forward(self, batch):
+        weight = (batch.charges - 6.5) * batch.mask
+        axis = torch.tensor([1.0, 2.0, 3.0]) / 14**0.5
+        return (weight[..., None] * batch.positions).sum(1) @ axis
+
+
+def test_learned_directions_find_a_tilted_axis():
+    data = examples(Along())
+    noise = torch.randn(len(data), generator=torch.Generator().manual_seed(0))
+    data.targets = data.targets + 0.1 * data.targets.std() * noise.double()
+    law = LearnedUniform(SO3(), directions=True)
+    augmentation = Augmentation(law, MoleculeAction())
+    found = learn_widths(Along(), data, augmentation=augmentation, steps=200)
+    words = {name: verdict.verdict for name, verdict in found.verdicts.items()}
+    assert sorted(words.values()) == ["absent", "absent", "full"]
+    (place,) = (i for i, word in enumerate(words.values()) if word == "full")
+    cosine = law.directions[place].detach() @ torch.tensor([1.0, 2.0, 3.0]) / 14**0.5
+    assert cosine.abs() > math.cos(math.radians(5))
+    assert f"{[*words][place]}  full, width 1" in str(found)
+
+
+def test_widths_of_examples_of_their_own_are_means_over_those_held_out():
+    images = draw_sprites(100, seed=0)
+    law = LearnedUniform(SE2(), instances=Instances(3, 3))
+    data = ImageExamples(replace(images, targets=images.images.mean((1, 2, 3)) / 255.0))
+
+    class Mean(torch.nn.Module):
+        def forward(self, batch):
+            return batch.images.mean((1, 2, 3))
+
+    found = learn_widths(
+        Mean(), data, augmentation=Augmentation(law, ImageAction()), steps=3, batch_size=8
+    )
+    assert len(law.seen) == len(data) // HELD_OUT
+    copy.deepcopy(found.model)
+
+
+def test_predictions_that_change_without_a_gradient_are_refused(height):
+    class Detached(Height):
+        def forward(self, batch):
+            return super().forward(batch).detach()
+
+    with pytest.raises(ValueError, match="does the network detach its inputs"):
+        learn_widths(Detached(), examples(Height()), steps=2)

@@ -96,13 +96,6 @@ def test_gradient_of_a_width_is_that_of_finite_differences():
     assert torch.autograd.gradcheck(moved, law.parameter.detach().clone().requires_grad_())
 
 
-def test_log_volume_is_that_of_the_box_of_learned_widths():
-    law = LearnedUniform(SE3(), 0.2, generators=["rx", "ty"])
-    expected = math.log(2 * 0.2 * math.pi) + math.log(2 * 0.2 * 5)
-    assert math.isclose(law.log_volume.item(), expected, rel_tol=1e-5)
-    assert float(Haar(SE3(), 5.0).log_volume) == 0
-
-
 def test_identity_and_zero_widths_do_nothing_at_all():
     for law in (Identity(SE3()), Uniform(SE3(), [0.0] * 6)):
         elements = law.group.exp(law.rsample(2, 3))
@@ -120,16 +113,14 @@ def test_haar_rotations_are_uniform():
 
 
 @pytest.mark.parametrize("group", [SO2(), SE2(), SO3(), SE3()])
-@pytest.mark.parametrize("gaussian", [False, True])
-def test_fixed_law_has_all_rotations_and_the_asked_for_translations(group, gaussian):
-    law = Haar(group, 2.0, gaussian)
+def test_fixed_law_has_all_rotations_and_the_asked_for_translations(group):
+    law = Haar(group, 2.0)
     draws = law.rsample(1, 8000)[0]
     assert draws.shape == (8000, len(group.members))
     turns = len(law.turns)
     moves = draws[:, turns:]
-    expected = 2.0 if gaussian else 2.0 / math.sqrt(3)
     for move in moves.unbind(1):
-        assert math.isclose(float(move.std()), expected, rel_tol=0.1)
+        assert math.isclose(float(move.std()), 2.0 / math.sqrt(3), rel_tol=0.1)
     assert draws[:, :turns].norm(dim=1).amax() <= math.pi + 1e-5
 
 

@@ -162,9 +162,10 @@ def test_errors_against_copies_are_those_of_the_evaluation():
     task = build_task(law=Haar(SE3(), 3.0))
     found = error_against_copies(task.model, task, task.train, copies=(1, 3), most=40, seed=5)
     assert found["copies"] == [1, 3]
-    expected = [mean_error(task.model, task, task.train, copies=c, seed=5) for c in (1, 3)]
+    options = [{"copies": c, "most": 40, "seed": 5} for c in (1, 3)]
+    expected = [float(errors(task.model, task, task.train, **one).mean()) for one in options]
     assert found["error"] == pytest.approx(expected)
-    single = errors(task.model, task, task.train, seed=5)
+    single = errors(task.model, task, task.train, most=40, seed=5)
     assert found["standard_error"][0] == pytest.approx(float(single.std(correction=0)) / 40**0.5)
 
 
@@ -210,3 +211,13 @@ def test_large_examples_are_predicted_a_few_at_a_time():
     few = measure(task.model, task, copies=16)
     assert max(sizes) <= 256 // 8
     assert few["test_mae_canonical"] == pytest.approx(usual["test_mae_canonical"])
+
+
+def test_rows_are_taken_by_chance_from_small_sets_too():
+    task = build_task()
+    count = len(task.validation)
+    assert some_rows(task.validation, None).tolist() == [*range(count)]
+    for most in (count, count + 1):
+        rows = some_rows(task.validation, most).tolist()
+        assert rows != sorted(rows)
+        assert sorted(rows) == [*range(count)]

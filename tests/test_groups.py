@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from molaug.exponentials import skew
+from molaug.exponentials import constant, skew
 from molaug.groups import GROUPS, SE3, SO3, Aff3
 
 NAMES = sorted(GROUPS)
@@ -118,3 +118,11 @@ def test_shears_and_squeezes_keep_volume_and_scale_does_not(name, width):
 def test_skew_is_the_cross_product():
     a, b = torch.randn(2, 7, 3)
     assert torch.allclose((skew(a) @ b[..., None]).squeeze(-1), torch.linalg.cross(a, b), atol=1e-6)
+
+
+def test_constants_that_were_made_within_inference_mode_can_be_trained_with():
+    ones = constant(lambda: torch.ones(1))
+    with torch.inference_mode():
+        assert not ones().is_inference()
+        assert torch.empty(1).is_inference()
+    assert ones() is ones()

@@ -43,7 +43,7 @@ BESIDE = {
     "update": {*LINE, "recipe"},
     "loop": {
         *LINE,
-        *("checkpoint", "costs", "engine", "evaluate", "history", "processes", "recipe"),
+        *("checkpoint", "costs", "engine", "evaluate", "files", "history", "processes", "recipe"),
         *("timetable", "update"),
     },
     "report": {*LINE, "files", "pictures", "evaluate", "verdict"},

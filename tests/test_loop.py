@@ -181,7 +181,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_last_state(tmp_
     with pytest.raises(NotFinite, match=r"nan at step \d+ of 12, on molecules .*\d+") as stopped:
         trainer(tmp_path, task).fit()
     assert str(task.train.index[5]) in str(stopped.value)
-    fresh = trainer(tmp_path)
+    fresh = trainer(tmp_path, build_task(bad_row=5))
     assert all(p.isfinite().all() for p in fresh.task.model.parameters())
 
 
@@ -479,3 +479,45 @@ def test_a_step_on_more_examples_than_the_last_has_elements_for_all(tmp_path):
     one = trainer(tmp_path)
     for count in (16, 40, 7):
         assert one.step(torch.arange(count)).isfinite()
+
+
+def test_without_costs_there_are_no_probes(tmp_path):
+    seen = []
+    run = trainer(tmp_path, objective=NormReward(0.01))
+    run.fit(lambda now, total: seen.append(float(run.law.probing)))
+    assert set(seen) == {0.0}
+
+
+def test_noise_is_not_made_of_the_numbers_of_elements_that_were_drawn_ahead(tmp_path, monkeypatch):
+    monkeypatch.setattr(timetable, "stride", lambda steps: 4)
+    task, states = build_task(), []
+    draw, disturb = Augmentation.draw, MoleculeAction.disturb
+
+    def noted(original):
+        def call(self, *arguments):
+            states.append(torch.get_rng_state())
+            return original(self, *arguments)
+
+        return call
+
+    monkeypatch.setattr(Augmentation, "draw", noted(draw))
+    monkeypatch.setattr(MoleculeAction, "disturb", noted(disturb))
+    law = task.model.augmentation.distribution
+    task.model.augmentation = Augmentation(law, MoleculeAction(), jitter=0.1)
+    one = trainer(tmp_path, task)
+    one.step(torch.arange(8))
+    assert len(states) == 2
+    assert not torch.equal(*states)
+
+
+def test_a_folder_is_not_continued_with_other_data(tmp_path):
+    with pytest.raises(Interrupted):
+        trainer(tmp_path).fit(lambda now, total: os.kill(os.getpid(), signal.SIGTERM))
+    task = build_task()
+    task.train.targets = task.train.targets.flip(0)
+    with pytest.raises(ValueError, match=r"of another run \(other data\)"):
+        trainer(tmp_path, task)
+    task = build_task()
+    task.train.positions = task.train.positions + 0.1
+    with pytest.raises(ValueError, match=r"of another run \(other data\)"):
+        trainer(tmp_path, task)

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from molaug.exponentials import invert
+
 from .batch import ImageBatch
 from .data import VOID
 
@@ -24,15 +26,6 @@ Output = Literal["scalar", "map"]
 Padding = Literal["zeros", "border", "reflection"]
 
 _INSIDE = 1 - 1e-3  # a bilinear weight of the valid pixels; less than 1 by rounding alone is valid
-
-
-def invert(elements: Float[Tensor, "graphs 3 3"]) -> Float[Tensor, "graphs 3 3"]:
-    """[[A, t], [0, 1]]^-1 = [[A^-1, -A^-1 t], [0, 1]], with A^-1 = adj(A) / det(A)."""
-    (a, b, x), (c, d, y), (zero, _, one) = (row.unbind(-1) for row in elements.unbind(-2))
-    determinant = a * d - b * c
-    a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
-    entries = [a, b, -(a * x + b * y), c, d, -(c * x + d * y), zero, zero, one]
-    return torch.stack(entries, -1).unflatten(-1, (3, 3))
 
 
 def sampling_grid(

@@ -1,4 +1,4 @@
-"""A set of images: its arrays, and how its pictures are turned once and for all. Without torch.
+"""A set of images: its arrays, cut out and made smaller. Without torch.
 
 Coordinates, here and in `ImageAction`: the origin is the centre of the image, x points right and y
 up, and the shorter side runs from -1 to 1. A positive angle turns the content counter-clockwise.
@@ -6,13 +6,11 @@ up, and the shorter side runs from -1 to 1. A positive angle turns the content c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 VOID = -1  # the label of a pixel of which nothing is known
-_CHUNK = 1024  # images turned at a time: bounds the memory, 50 MB for 28 x 28
 
 
 @dataclass(frozen=True)
@@ -95,88 +93,8 @@ def rotation(angles: np.ndarray | float) -> np.ndarray:
     return np.stack([np.stack([cosine, -sine], -1), np.stack([sine, cosine], -1)], -2)
 
 
-def _read_positions(angles: np.ndarray, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """The row and the column (examples, height * width) at which a turned image is read."""
-    points = pixel_points(height, width).reshape(-1, 2)
-    x, y = np.moveaxis(points @ rotation(angles), -1, 0)  # p^T R = (R^-1 p)^T
-    shorter = min(height, width)
-    return (height - 1 - y * shorter) / 2, (x * shorter + width - 1) / 2
-
-
-def _look_up(maps: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """maps (n, channels, height, width) at whole rows and columns (n, points); 0 outside."""
-    height, width = maps.shape[2:]
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
-    flat = np.where(inside, row * width + column, 0)
-    return np.where(inside[:, None], np.take_along_axis(_flat(maps), flat[:, None], 2), 0)
-
-
-def _flat(maps: np.ndarray) -> np.ndarray:
-    return maps.reshape(*maps.shape[:2], -1)
-
-
-def _bilinear(maps: np.ndarray, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """maps (n, channels, height, width) between the pixels: (n, channels, points) float64."""
-    top, left = np.floor(row).astype(int), np.floor(column).astype(int)
-    down, right = (row - top)[:, None], (column - left)[:, None]
-    upper, lower = (
-        (1 - right) * _look_up(maps, r, left) + right * _look_up(maps, r, left + 1)
-        for r in (top, top + 1)
-    )
-    return (1 - down) * upper + down * lower
-
-
-def _turn_chunk(some: ImageSet, angles: np.ndarray) -> ImageSet:
-    height, width = some.images.shape[2:]
-    # Quarter turns must find the pixels, not 1e-16 beside them.
-    row, column = (x.round(9) for x in _read_positions(angles, height, width))
-    images = _bilinear(some.images, row, column).round().astype(np.uint8)
-    weight = _bilinear(some.valid[:, None], row, column)
-    targets = some.targets
-    if some.has_label_maps:
-        nearest = [np.rint(x).astype(int) for x in (row, column)]
-        targets = (_look_up(targets[:, None] - VOID, *nearest) + VOID).reshape(targets.shape)
-    return replace(
-        some,
-        images=images.reshape(some.images.shape),
-        valid=(weight > 1 - 1e-3).reshape(some.valid.shape),
-        targets=targets,
-    )
-
-
-def turn(some: ImageSet, angles: np.ndarray) -> ImageSet:
-    """The pictures turned by angles (examples,) [rad], and their label maps with them.
-
-    Images are interpolated bilinearly and labels taken from the nearest pixel. What comes from
-    outside is black, not valid, and VOID in label maps.
-    """
-    parts = [_turn_chunk(some.take(chunk), angles[chunk]) for chunk in _slices(len(some), _CHUNK)]
-    if not parts:
-        return some
-    return replace(
-        some,
-        images=np.concatenate([part.images for part in parts]),
-        targets=np.concatenate([part.targets for part in parts]),
-        valid=np.concatenate([part.valid for part in parts]),
-    )
-
-
-def _slices(length: int, step: int) -> Iterator[slice]:
-    return (slice(start, start + step) for start in range(0, length, step))
-
-
 def draw_angles(index: np.ndarray, degrees: float, seed: int) -> np.ndarray:
     """One angle per example, uniform in +-`degrees`, in radian: a function of the seed and the
     example's place in its source alone, so that an example keeps its angle in every subset."""
     shares = [np.random.default_rng((seed, i)).uniform(-1, 1) for i in index.tolist()]
     return np.radians(degrees) * np.array(shares, dtype=np.float64)
-
-
-def turn_within(some: ImageSet, degrees: float, seed: int = 0) -> ImageSet:
-    """Every picture turned once by an angle uniform in +-`degrees`; as it is for 0 degrees.
-
-    Raises ValueError for a range outside 0 to 180 degrees.
-    """
-    if not 0 <= degrees <= 180:
-        raise ValueError(f"range of {degrees:g} degrees: give a half-range from 0 to 180")
-    return turn(some, draw_angles(some.index, degrees, seed)) if degrees else some

@@ -51,9 +51,8 @@ class CyclicConvolution(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, orientations: int) -> None:
         super().__init__()
-        self.register_buffer("basis", basis := turned_basis(), persistent=False)
-        self.basis: Tensor
-        shape = (outputs, inputs, orientations, basis.shape[1])
+        self.basis = nn.Buffer(turned_basis(), persistent=False)
+        shape = (outputs, inputs, orientations, self.basis.shape[1])
         self.weight = nn.Parameter(math.prod(shape[1:]) ** -0.5 * torch.randn(shape))
 
     def forward(

@@ -20,15 +20,11 @@ class ImageExamples:
         self.images = torch.from_numpy(some.images).to(device)  # bytes: a quarter of the memory
         self.valid = torch.from_numpy(some.valid.copy()).to(device)
         self.targets = torch.from_numpy(some.targets).to(device)
+        self.sizes = np.ones(len(some), np.int64)  # an image costs what every other costs
         self.bulk = -(-some.images[0, 0].size // USUAL)
 
     def __len__(self) -> int:
         return len(self.index)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """(examples,) the same for all: an image costs what every other costs."""
-        return np.ones(len(self), np.int64)
 
     def gather(self, rows: Tensor) -> tuple[ImageBatch, Tensor]:
         """The batch, with values from 0 to 1, and the targets."""

@@ -13,9 +13,10 @@ import numpy as np
 from molaug.split import Split
 
 from .convert import read_cifar10, read_mnist, read_mnist_sample, read_stl10
-from .data import ImageSet, build_set, crop, draw_angles, shrink, turn, turn_within
+from .data import ImageSet, build_set, crop, draw_angles, shrink
 from .drawing import draw_scenes, draw_sprites, to_bytes
 from .photographs import PHOTOGRAPHS, read_camvid, read_faces, read_photographs
+from .turning import turn, turn_within
 
 if TYPE_CHECKING:
     from .config import (

@@ -10,18 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from molaug.augmentation import Share
+from molaug.exponentials import invert
 
 from .batch import MoleculeBatch
 
 Output = Literal["scalar", "vector", "tensor"]
-
-
-def invert(linear: Float[Tensor, "graphs 3 3"]) -> Float[Tensor, "graphs 3 3"]:
-    """A^-1 = adj(A) / det(A), whose columns are cross products of the rows of A; a library that
-    factorises matrices may wait for the device."""
-    x, y, z = linear.unbind(-2)
-    columns = torch.stack([torch.linalg.cross(a, b) for a, b in ((y, z), (z, x), (x, y))], -1)
-    return columns / (x * columns[..., 0]).sum(-1)[..., None, None]
 
 
 @dataclass(frozen=True)
@@ -54,16 +47,24 @@ class MoleculeAction:
         those of the molecules, and the noise what one process would draw for all of them."""
         places = batch.positions
         nodes = places.shape[1]
-        # As many numbers for each molecule however many atoms the largest of a share has.
-        most = -(-nodes // 32) * 32
-        noise = torch.randn(copies, share.whole, most, 3, device=places.device)
-        mine = noise[:, share.first :: share.step, :nodes].flatten(0, 1)
+        # By 32 atoms: the first of a molecule are moved alike however many the largest one of a
+        # share has.
+        parts = -(-nodes // 32)
+        noise = torch.randn(parts, copies, share.whole, 32, 3, device=places.device)
+        mine = noise[:, :, share.first :: share.step].movedim(0, 2).flatten(2, 3)
+        mine = mine[:, :, :nodes].flatten(0, 1)
         return replace(batch, positions=places + deviation * mine * batch.mask[..., None])
 
     def act_on_output(self, elements: Float[Tensor, "graphs 4 4"], prediction: Tensor) -> Tensor:
         """Predictions (graphs, ...) for the moved molecules, brought back: A^-1 v, A^-1 T A^-t."""
         if self.output == "scalar":
             return prediction
+        expected = (3,) if self.output == "vector" else (3, 3)
+        if prediction.shape[1:] != expected:
+            raise ValueError(
+                f"the network predicts {tuple(prediction.shape)}; {self.output}s of "
+                f"{len(elements)} molecules are {(len(elements), *expected)}"
+            )
         with torch.autocast(prediction.device.type, enabled=False):
             inverse = invert(elements[:, :3, :3]).to(prediction.dtype)
             if self.output == "vector":

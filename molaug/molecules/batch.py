@@ -74,9 +74,12 @@ class MoleculeBatch:
 
     @staticmethod
     def from_pyg(data: PygBatch) -> MoleculeBatch:
-        """From a PyTorch Geometric batch with `pos`, `z` and `batch` (or one molecule, without)."""
+        """From a PyTorch Geometric batch with `pos`, `z` and `batch` (or one molecule, without),
+        in float32. Atoms keep their order within a molecule."""
         from torch_geometric.utils import to_dense_batch
 
-        charges, _ = to_dense_batch(data.z, data.batch)
-        positions, _ = to_dense_batch(data.pos, data.batch)
-        return MoleculeBatch(positions, charges)
+        charges, positions, graph = data.z, data.pos.float(), data.batch
+        if graph is not None:  # PyTorch Geometric takes it for sorted
+            graph, order = graph.sort(stable=True)
+            charges, positions = charges[order], positions[order]
+        return MoleculeBatch(to_dense_batch(positions, graph)[0], to_dense_batch(charges, graph)[0])

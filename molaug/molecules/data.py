@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -80,8 +80,9 @@ class MoleculeSet:
         )
 
     @staticmethod
-    def from_pyg(graphs: Sequence[PygData]) -> MoleculeSet:
+    def from_pyg(graphs: Iterable[PygData]) -> MoleculeSet:
         """From PyTorch Geometric data with `pos` [Angstrom] and `z`, as `from_atoms`."""
+        graphs = list(graphs)
         for i, graph in enumerate(graphs):
             if getattr(graph, "z", None) is None or getattr(graph, "pos", None) is None:
                 raise ValueError(f"graph {i} (from 0) is no PyTorch Geometric data with z and pos")

@@ -54,8 +54,7 @@ class Linear(o3.Linear):
     def __init__(self, irreps_in: o3.Irreps, irreps_out: o3.Irreps) -> None:
         super().__init__(irreps_in, irreps_out)
         norms = [torch.full(path.path_shape, path.path_weight) for path in self.instructions]
-        self.register_buffer("norms", torch.cat([n.flatten() for n in norms]), persistent=False)
-        self.norms: Tensor
+        self.norms = nn.Buffer(torch.cat([n.flatten() for n in norms]), persistent=False)
         with torch.no_grad():
             self.weight.mul_(self.norms)
 
@@ -166,8 +165,7 @@ class E3nnNetwork(nn.Module):
         self.readout = Linear(irreps, HARMONICS[1:]) if output != "scalar" else None
         # (5, 3, 3), the matrices that the five components of an l = 2 feature multiply
         basis_of_l2 = CartesianTensor("ij=ji").reduced_tensor_products().change_of_basis[1:]
-        self.register_buffer("matrices", basis_of_l2.to(self.element.weight), persistent=False)
-        self.matrices: Tensor
+        self.matrices = nn.Buffer(basis_of_l2.to(self.element.weight), persistent=False)
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         # e3nn cannot mix precisions, and bf16 would be equivariant to two digits only.

@@ -33,8 +33,7 @@ class GaussianBasis(nn.Module):
 
     def __init__(self, count: int, reach: float = 6.0) -> None:
         super().__init__()
-        self.register_buffer("centres", torch.linspace(0.6, reach, count), persistent=False)
-        self.centres: Tensor
+        self.centres = nn.Buffer(torch.linspace(0.6, reach, count), persistent=False)
         self.sharpness = 0.5 * (count / (reach - 0.6)) ** 2
 
     def forward(self, distance: Float[Tensor, "graphs i j"]) -> Float[Tensor, "graphs i j basis"]:

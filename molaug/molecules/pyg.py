@@ -27,6 +27,7 @@ from .action import Output
 from .batch import MoleculeBatch
 from .geometry import TYPICAL_ATOMS
 
+GIVEN = ("z", "pos", "batch", "edge_index")  # what a model may ask for, by these names
 SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 
 
@@ -34,9 +35,11 @@ class PygNetwork(nn.Module):
     """Any model of PyTorch Geometric as a network on dense batches.
 
     model: called as model(z, pos, batch), nuclear charges (atoms,), positions (atoms, 3) [Angstrom]
-        and the molecule of every atom, by these names if it has them; or, if it takes one argument
-        only, as model(data) with these three in `data`. If it returns a tuple, as ViSNet does, the
-        first entry counts.
+        and the molecule of every atom, by these names if it has them, and with `edge_index`
+        (2, edges) if it asks for that; or, if it takes one argument only, as model(data) with these
+        in `data`. If it returns a tuple, as ViSNet does, the first entry counts.
+    cutoff: of the edges, which join all pairs of atoms of a molecule within it [Angstrom]; only for
+        a model that asks for edges.
     output: how many numbers per molecule the model predicts: `scalar` (one), `vector` (three) or
         `tensor` (nine); the adapter only gives them their shape.
     scale: factor on the output.
@@ -47,18 +50,31 @@ class PygNetwork(nn.Module):
         self,
         model: nn.Module,
         *,
+        cutoff: float | None = None,
         output: Output = "scalar",
         scale: float = 1.0,
         largest_charge: int = 118,
     ) -> None:
         super().__init__()
         self.model, self.output, self.scale = model, output, scale
-        self.largest_charge = largest_charge
+        self.cutoff, self.largest_charge = cutoff, largest_charge
         arguments = inspect.signature(model.forward).parameters
-        self.by_name = {"z", "pos", "batch"} <= arguments.keys()
         required = [a for a in arguments.values() if a.default is a.empty]
+        asks_for_edges = "edge_index" in arguments
+        self.by_name = {"z", "pos", "batch"} <= arguments.keys() or asks_for_edges
+        self.names = [name for name in GIVEN if name in arguments]
         single = len(required) == 1 and required[0].kind is not inspect.Parameter.VAR_POSITIONAL
         self.takes_data = single and not self.by_name
+        unknown = [a.name for a in required if a.name not in GIVEN]
+        if self.by_name and unknown:
+            raise ValueError(
+                f"{type(model).__name__}.forward asks for {', '.join(unknown)}: give a module "
+                f"whose forward takes some of {', '.join(GIVEN)}"
+            )
+        if asks_for_edges and cutoff is None:
+            raise ValueError(
+                f"{type(model).__name__}.forward asks for edge_index: give a cutoff [Angstrom]"
+            )
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
         data = batch.to_pyg()
@@ -68,10 +84,12 @@ class PygNetwork(nn.Module):
                 f"{type(self.model).__name__} knows no element with nuclear charge "
                 f"{int(data.z.max())}; its last is {self.largest_charge}"
             )
+        if self.cutoff is not None:
+            data.edge_index = connect(data.pos, data.batch, self.cutoff)
         if self.takes_data:
             prediction = self.model(data)
         elif self.by_name:
-            prediction = self.model(z=data.z, pos=data.pos, batch=data.batch)
+            prediction = self.model(**{name: data[name] for name in self.names})
         else:
             prediction = self.model(data.z, data.pos, data.batch)
         return self.scale * self._shape(prediction, len(batch))

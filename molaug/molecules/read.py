@@ -163,7 +163,9 @@ def _read_xyz(path: Path) -> Iterator[tuple[str, Maker]]:
     is to be named."""
     with _open(path, "replace") as file:
         for i, frame in enumerate(_split_xyz(file), 1):
-            yield "", partial(_atoms_of_frame, frame, f"{path} {i}")
+            comment = _comment(frame)
+            name = "" if EXTENDED.search(comment) else comment
+            yield name, partial(_atoms_of_frame, frame, f"{path} {i}")
 
 
 def _split_xyz(lines: Iterable[str]) -> Iterator[list[tuple[int, str]]]:
@@ -185,10 +187,12 @@ def _is_count(line: str) -> bool:
     return line.strip().isdecimal()
 
 
-def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
-    import ase.io
+def _comment(frame: list[tuple[int, str]]) -> str:
+    return frame[1][1].strip() if len(frame) > 1 else ""
 
-    (first, head), (_, comment) = frame[0], frame[1] if len(frame) > 1 else (0, "")
+
+def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
+    first, head = frame[0]
     atoms = [(number, line) for number, line in frame[2:] if line.strip()]
     count = int(head) if _is_count(head) else None
     if count is None or len(atoms) > count:
@@ -198,13 +202,33 @@ def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
         )
     if len(atoms) < count:
         raise ValueError(f"{place}: has {len(atoms)} atoms, not {count} as line {first} says")
-    form = "extxyz" if EXTENDED.search(comment) else "xyz"
-    text = "".join([f"{count}\n", comment.strip(), "\n", *(line for _, line in atoms)])
+    if not EXTENDED.search(comment := _comment(frame)):
+        found = [_atom_of_line(place, *atom) for atom in atoms]
+        return np.array([charge for charge, _ in found]), np.array([where for _, where in found])
+    import ase.io
+
+    text = "".join([f"{count}\n", comment, "\n", *(line for _, line in atoms)])
     try:
-        image = ase.io.read(io.StringIO(text), format=form)
+        image = ase.io.read(io.StringIO(text), format="extxyz")
     except Exception as error:
         raise ValueError(_complain(place, error)) from error
     return _atoms_of_image(image, place)
+
+
+def _atom_of_line(place: str, number: int, line: str) -> tuple[int, list[float]]:
+    """Nuclear charge and position, from an element, by its symbol or number, and coordinates."""
+    from ase.data import atomic_numbers
+
+    element, *numbers = line.split()
+    try:
+        charge = int(element) if element.isdecimal() else atomic_numbers[element.capitalize()]
+        x, y, z = (float(text) for text in numbers[:3])
+    except (KeyError, ValueError) as error:
+        raise ValueError(
+            f"{place}: line {number} is {line.strip()[:40]!r}; give an element and three "
+            "coordinates [Angstrom]"
+        ) from error
+    return charge, [x, y, z]
 
 
 def _read_sdf(path: Path) -> Iterator[tuple[str, Maker]]:

@@ -131,7 +131,7 @@ class ShardedExamples:
             )
         index = read_cache(self.folder / INDEX, None)
         self.windows: np.ndarray = np.array(index["starts"])  # (shards,) the first row of each
-        self._sizes = index["sizes"]
+        self.sizes: np.ndarray = index["sizes"]  # atoms per molecule, mapped from the index
         for number, (expected, signature) in enumerate(
             zip(index["bytes"], index["signatures"], strict=True)
         ):
@@ -146,12 +146,7 @@ class ShardedExamples:
         self._open = lru_cache(OPEN_SHARDS)(self._map)
 
     def __len__(self) -> int:
-        return len(self._sizes)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """Atoms per molecule, (graphs,) uint8 or uint16, mapped from the index."""
-        return self._sizes
+        return len(self.sizes)
 
     def _map(self, number: int) -> Arrays:
         path = self.folder / shard_name(number)
@@ -168,7 +163,7 @@ class ShardedExamples:
     def gather(self, rows: Tensor) -> tuple[MoleculeBatch, Tensor]:
         """The batch, padded to its largest molecule, and the targets in physical units."""
         shards, places = self._locate(rows)
-        sizes = self._sizes[rows.numpy()].astype(np.int64)
+        sizes = self.sizes[rows.numpy()].astype(np.int64)
         nodes = int(sizes.max())
         positions = np.zeros((len(rows), nodes, 3), np.float32)
         charges = np.zeros((len(rows), nodes), np.int32)

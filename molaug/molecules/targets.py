@@ -138,7 +138,7 @@ def target_values(molecules: MoleculeSet, name: str) -> np.ndarray:
     factor = MEV_PER_HARTREE if target.unit == "meV" else 1.0
     values = factor * np.asarray(molecules.properties[:, PROPERTIES.index(quantity)])
     if atomisation:
-        return subtract_references(values, molecules, isolated_atoms(quantity))
+        return values - sum_references(molecules, isolated_atoms(quantity))
     return values
 
 
@@ -205,31 +205,18 @@ def fit_references(
     """
     references = np.zeros(max(ELEMENTS) + 1) if start is None else start.astype(np.float64)
     # The minimum-norm solution for the rest leaves undetermined references where they started.
-    rest = subtract_references(values, training, references)
+    rest = values - sum_references(training, references)
     solution = np.linalg.lstsq(composition(training), rest, rcond=None)[0]
     references[list(ELEMENTS)] += solution
     return references
 
 
-def subtract_references(
-    values: np.ndarray, molecules: MoleculeSet, references: np.ndarray
-) -> np.ndarray:
-    """Values less the references of the atoms in each molecule, (graphs,) float64."""
-    return np.asarray(values, dtype=np.float64) - _sums(molecules, references)
-
-
-def add_references(
-    values: np.ndarray, molecules: MoleculeSet, references: np.ndarray
-) -> np.ndarray:
-    """The inverse of `subtract_references`, (graphs,) float64."""
-    return np.asarray(values, dtype=np.float64) + _sums(molecules, references)
+def sum_references(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray:
+    """The sum over the atoms of each molecule of their references, (graphs,) float64."""
+    return composition(molecules) @ references[list(ELEMENTS)]
 
 
 def composition(molecules: MoleculeSet) -> np.ndarray:
     """How many atoms of each element of `ELEMENTS` a molecule has, (graphs, 5) float64."""
     present = np.asarray(molecules.charges)[:, None] == np.array(list(ELEMENTS))
     return np.add.reduceat(present.astype(np.float64), molecules.offsets[:-1])
-
-
-def _sums(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray:
-    return composition(molecules) @ references[list(ELEMENTS)]

@@ -52,6 +52,9 @@ class MoleculeExamples:
         partial: bool = False,
         properties: np.ndarray | None = None,
     ) -> None:
+        if not hasattr(molecules, "offsets"):
+            kind = type(molecules).__name__
+            raise ValueError(f"molecules are a {kind}: give a MoleculeSet, such as from_pyg makes")
         values = np.asarray(values, np.float64)
         if len(values) != len(molecules) or values.shape[1:] not in ((), (3,), (3, 3)):
             n = len(molecules)
@@ -73,19 +76,15 @@ class MoleculeExamples:
         self.positions: Float[Tensor, "graphs nodes 3"] = torch.from_numpy(positions).to(device)
         self.charges: Int[Tensor, "graphs nodes"] = torch.from_numpy(charges).int().to(device)
         self.targets = torch.from_numpy(values).to(device)
-        self.index, self._sizes = np.asarray(molecules.index), np.asarray(molecules.sizes)
+        self.index, self.sizes = np.asarray(molecules.index), np.asarray(molecules.sizes)
         self.bulk = -(-(nodes**2) // USUAL**2)  # of pairs of atoms
 
     def __len__(self) -> int:
-        return len(self._sizes)
-
-    @property
-    def sizes(self) -> np.ndarray:
-        return self._sizes
+        return len(self.sizes)
 
     def gather(self, rows: Tensor) -> tuple[MoleculeBatch, Tensor]:
         """The batch, padded to its largest molecule, and the targets in physical units."""
-        nodes = int(self._sizes[rows.numpy()].max())
+        nodes = int(self.sizes[rows.numpy()].max())
         rows = rows.to(self.charges.device, non_blocking=True)
         partial = None if self.partial is None else self.partial[rows, :nodes]
         properties = None if self.properties is None else self.properties[rows]
@@ -135,9 +134,7 @@ def learned_values(
 ) -> np.ndarray:
     """Values as they are learned: total energies without what atoms contribute, in float64."""
     values = qm9.target_values(molecules, target)
-    if references is None:
-        return values
-    return qm9.subtract_references(values, molecules, references)
+    return values if references is None else values - qm9.sum_references(molecules, references)
 
 
 def further_values(training: MoleculeSet, target: str) -> np.ndarray:

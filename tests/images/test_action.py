@@ -10,8 +10,9 @@ import torch
 from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel
 from molaug.distributions import Identity, LearnedUniform
+from molaug.exponentials import invert
 from molaug.groups import SE2, SO2, Aff2
-from molaug.images.action import ImageAction, invert
+from molaug.images.action import ImageAction
 from molaug.images.batch import ImageBatch
 from molaug.images.data import VOID
 from molaug.images.losses import mean_of_known

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from molaug.images.config import CONFIGS
-from molaug.images.data import VOID, build_set, crop, shrink, turn
+from molaug.images.data import VOID, build_set, crop, shrink
 from molaug.images.sources import (
     FACE,
     REACH,
@@ -22,6 +22,7 @@ from molaug.images.sources import (
     turn_to_target,
 )
 from molaug.images.tasks import build_task, open_data
+from molaug.images.turning import turn
 from molaug.settings import resolve
 
 SIZES = {"train_size": 24, "validation_size": 8, "test_size": 12}

@@ -17,12 +17,12 @@ from molaug.evaluate import mean_error
 from molaug.groups import SO2
 from molaug.images.action import ImageAction
 from molaug.images.config import CONFIGS
-from molaug.images.data import turn_within
 from molaug.images.drawing import draw_scenes, draw_sprites
 from molaug.images.examples import ImageExamples
 from molaug.images.losses import average_logits, class_error, class_loss
 from molaug.images.networks import ResidualNetwork
 from molaug.images.tasks import build_task, illustrate, open_data
+from molaug.images.turning import turn_within
 from molaug.loop import Trainer
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from molaug.augmentation import Share
 from molaug.groups import SE3, Aff3
 from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
@@ -72,3 +73,27 @@ def test_geometry_stays_in_single_precision_under_autocast():
 def test_an_output_that_nothing_is_known_of_is_refused():
     with pytest.raises(ValueError, match="output 'spinor': choose from scalar, vector, tensor"):
         MoleculeAction.__post_init__(SimpleNamespace(output="spinor"))  # past the check of types
+
+
+@pytest.mark.parametrize("sizes", [[20, 40, 20, 40], [3, 5, 4, 40]])
+def test_shares_are_disturbed_as_the_whole_whatever_their_largest_molecule(sizes):
+    charges = (torch.arange(40) < torch.tensor(sizes)[:, None]).int()
+
+    def disturb(rows, share):
+        torch.manual_seed(0)
+        batch = MoleculeBatch(torch.zeros(len(rows), 40, 3), charges[rows])
+        nodes = max(sizes[row] for row in rows)
+        batch = MoleculeBatch(batch.positions[:, :nodes], batch.charges[:, :nodes])
+        moved = MoleculeAction().disturb(batch, 1.0, 1, share).positions
+        return [one[: sizes[row]] for one, row in zip(moved, rows, strict=True)]
+
+    whole = disturb([0, 1, 2, 3], Share(4))
+    shares = [disturb([first, first + 2], Share(4, first, 2)) for first in (0, 1)]
+    for row, expected in enumerate(whole):
+        assert torch.equal(shares[row % 2][row // 2], expected)
+
+
+@pytest.mark.parametrize(("output", "shape"), [("vector", (3,)), ("tensor", (3, 3))])
+def test_a_prediction_of_another_shape_is_refused(output, shape):
+    with pytest.raises(ValueError, match=rf"predicts \(2,\); {output}s of 2 molecules are \(2, 3"):
+        MoleculeAction(output).act_on_output(torch.eye(4).expand(2, 4, 4), torch.zeros(2))

@@ -63,3 +63,18 @@ def test_repeat_puts_copies_outermost():
     for copy in range(3):
         assert torch.equal(three.positions.unflatten(0, (3, 3))[copy], batch.positions)
         assert torch.equal(three.charges.unflatten(0, (3, 3))[copy], batch.charges)
+
+
+def test_atoms_come_in_any_order_and_in_float32():
+    from torch_geometric.data import Batch, Data
+
+    first = Data(pos=torch.rand(3, 3, dtype=torch.float64), z=torch.tensor([8, 1, 1]))
+    second = Data(pos=torch.rand(2, 3, dtype=torch.float64), z=torch.tensor([6, 7]))
+    whole = Batch.from_data_list([first, second])
+    expected = MoleculeBatch.from_pyg(whole)
+    assert expected.positions.dtype == torch.float32
+    order = torch.tensor([3, 0, 1, 4, 2])
+    mixed = Data(pos=whole.pos[order], z=whole.z[order], batch=whole.batch[order])
+    found = MoleculeBatch.from_pyg(mixed)
+    assert torch.equal(found.charges, expected.charges)
+    assert torch.equal(found.positions, expected.positions)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch_geometric.data import Batch
-from torch_geometric.nn import DimeNetPlusPlus
+from torch_geometric.nn import GIN, DimeNetPlusPlus
 from torch_geometric.nn.models import dimenet
 from torch_geometric.utils import scatter
 
@@ -219,3 +219,32 @@ def test_a_model_that_predicts_no_tensor_is_refused():
     batch, _ = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(2))
     with pytest.raises(ValueError, match="_Words predicted a dict, not a tensor"):
         PygNetwork(_Words())(batch)
+
+
+class Edged(torch.nn.Module):
+    """How many pairs are within the cutoff."""
+
+    def forward(self, z, edge_index, batch):
+        ones = torch.ones(edge_index.shape[1])
+        return torch.zeros(int(batch.max()) + 1).index_add(0, batch[edge_index[0]], ones)
+
+
+class OfData(Edged):
+    def forward(self, data):
+        return super().forward(data.z, data.edge_index, data.batch)
+
+
+@pytest.mark.parametrize("model", [Edged(), OfData()])
+def test_a_model_that_asks_for_edges_gets_those_within_the_cutoff(model):
+    places = [[[0.0, 0, 0], [1, 0, 0], [3, 0, 0]], [[0.0, 0, 0], [9, 0, 0], [0, 0, 0]]]
+    positions = torch.tensor(places)
+    batch = MoleculeBatch(positions, torch.tensor([[8, 1, 1], [6, 6, 0]]))
+    assert PygNetwork(model, cutoff=2.5)(batch).tolist() == [4.0, 0.0]
+    assert PygNetwork(model, cutoff=1.5)(batch).tolist() == [2.0, 0.0]
+
+
+def test_edges_without_a_cutoff_and_unknown_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"Edged.forward asks for edge_index: give a cutoff"):
+        PygNetwork(Edged())
+    with pytest.raises(ValueError, match=r"GIN.forward asks for x: give a module whose forward"):
+        PygNetwork(GIN(4, 4, 1), cutoff=5.0)
