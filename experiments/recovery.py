@@ -61,9 +61,9 @@ SETTINGS = {
     "wrong_start": Setting(start_wrong=True),
     "no_probing": Setting(probing=0.0),
     "no_costs": Setting(ScaleFree(weight=0.05, strictness=0.0)),
-    "augerino_compat": Setting(SquaredReward(0.001), probing=0.0, freeze=0.0, compat=True),
-    **{f"norm_{x}": Setting(NormReward(x), probing=0.0) for x in (0.001, 0.01, 0.1)},
-    **{f"squared_{x}": Setting(SquaredReward(x), probing=0.0) for x in (0.001, 0.01, 0.1)},
+    "augerino_compat": Setting(SquaredReward(0.001), freeze=0.0, compat=True),
+    **{f"norm_{x}": Setting(NormReward(x)) for x in (0.001, 0.01, 0.1)},
+    **{f"squared_{x}": Setting(SquaredReward(x)) for x in (0.001, 0.01, 0.1)},
 }
 
 

@@ -16,17 +16,28 @@ from molaug.molecules.tasks import MoleculeExamples
 README = (Path(__file__).parents[1] / "README.md").read_text()
 
 
-def test_five_lines_give_a_learned_augmentation():
-    code = next(block for block in python_blocks() if "measure_costs" in block)
+def test_five_lines_in_a_loop_give_a_learned_augmentation():
+    code = next(block for block in python_blocks() if "enumerate(batches)" in block)
     molecules = load_sample()
     batch, target = MoleculeExamples(molecules, molecules.properties[:, 5]).gather(torch.arange(8))
     network = GraphNetwork(channels=8, layers=1)
     torch.nn.init.normal_(network.readout[-1].weight)
-    scope = {"network": network, "batch": batch, "target": target.float()}
+    seen = []
+
+    def batches():
+        for _ in range(6):
+            yield batch, target.float()
+            seen.append(scope["law"].parameter.detach().clone())
+
+    scope = {"network": network, "batches": batches(), "steps": 6}
     exec(code, scope)
-    assert (scope["law"].parameter.grad != 0).all()
-    assert network.element.weight.grad.abs().sum() > 0
-    assert len([line for line in code.splitlines() if line and "import" not in line]) <= 5
+    assert all(torch.equal(one, seen[0]) for one in seen[:2])
+    assert (seen[2] != seen[0]).all()
+    assert (scope["law"].costs != 0).all()
+    ours = [line for line in code.splitlines() if re.search(r"  # \d$", line)]
+    assert len(ours) == 5
+    rest = [line for line in code.splitlines() if line not in ours and "import" not in line]
+    assert not re.search("Augment|Averaged|Scale|measure|SE3", "".join(rest))
 
 
 def python_blocks() -> list[str]:
