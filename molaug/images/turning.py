@@ -13,7 +13,7 @@ from .action import ImageAction
 from .batch import ImageBatch
 from .data import ImageSet, draw_angles
 
-_CHUNK = 1024  # images at a time: bounds the memory, 50 MB for 28 x 28
+AT_ONCE = 2**20  # numbers of images: bounds the memory, some 50 MB
 
 
 def turn(some: ImageSet, angles: np.ndarray) -> ImageSet:
@@ -24,8 +24,9 @@ def turn(some: ImageSet, angles: np.ndarray) -> ImageSet:
     """
     action, elements = ImageAction(), SO2().exp(torch.from_numpy(angles)[:, None])
     images, targets, valid = some.images.copy(), some.targets.copy(), some.valid.copy()
-    for start in range(0, len(some), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    count = max(1, AT_ONCE // max(1, images[:1].size))
+    for start in range(0, len(some), count):
+        rows = slice(start, start + count)
         # In float64, so that a picture is the same on every machine but for ties of rounding.
         batch = ImageBatch(torch.from_numpy(images[rows]).double(), torch.from_numpy(valid[rows]))
         moved = action.act(elements[rows], batch)

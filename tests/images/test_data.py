@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from molaug.images import convert, drawing
+from molaug.images import convert, drawing, turning
 from molaug.images.data import VOID, ImageSet, build_set, draw_angles, pixel_points
 from molaug.images.turning import turn, turn_within
 
@@ -88,11 +88,13 @@ def test_turning_invents_no_class():
     assert turned.targets.dtype == np.int64
 
 
-def test_many_images_are_turned_as_one_is():
-    some = noise(1030, 5, 5)
+@pytest.mark.parametrize("at_once", [1, 25 * 7, 2**20])
+def test_many_images_are_turned_as_one_is(at_once, monkeypatch):
+    monkeypatch.setattr(turning, "AT_ONCE", at_once)
+    some = noise(30, 5, 5)
     angles = draw_angles(some.index, 180, seed=0)
-    last = turn(some.take([1029]), angles[1029:])
-    assert np.array_equal(turn(some, angles).images[1029:], last.images)
+    last = turn(some.take([29]), angles[29:])
+    assert np.array_equal(turn(some, angles).images[29:], last.images)
 
 
 def test_angles_belong_to_the_example():
