@@ -407,7 +407,7 @@ class Trainer:
     def mark(self) -> str:
         """A checksum of the first training examples."""
         batch, target = self.task.train.gather(torch.arange(min(MARKED, len(self.task.train))))
-        parts = [*vars(batch).values(), target]
+        parts = [batch, *getattr(batch, "__dict__", {}).values(), target]
         return checksum(part.cpu().numpy() for part in parts if isinstance(part, Tensor))
 
     def _identity(self) -> dict[str, Any]:

@@ -59,13 +59,17 @@ class PygNetwork(nn.Module):
         self.model, self.output, self.scale = model, output, scale
         self.cutoff, self.largest_charge = cutoff, largest_charge
         arguments = inspect.signature(model.forward).parameters
-        required = [a for a in arguments.values() if a.default is a.empty]
+        variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+        required = [
+            name
+            for name, one in arguments.items()
+            if one.default is one.empty and one.kind not in variable
+        ]
         asks_for_edges = "edge_index" in arguments
         self.by_name = {"z", "pos", "batch"} <= arguments.keys() or asks_for_edges
         self.names = [name for name in GIVEN if name in arguments]
-        single = len(required) == 1 and required[0].kind is not inspect.Parameter.VAR_POSITIONAL
-        self.takes_data = single and not self.by_name
-        unknown = [a.name for a in required if a.name not in GIVEN]
+        self.takes_data = len(required) == 1 and not self.by_name
+        unknown = [name for name in required if name not in GIVEN]
         if self.by_name and unknown:
             raise ValueError(
                 f"{type(model).__name__}.forward asks for {', '.join(unknown)}: give a module "

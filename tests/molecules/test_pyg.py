@@ -234,7 +234,13 @@ class OfData(Edged):
         return super().forward(data.z, data.edge_index, data.batch)
 
 
-@pytest.mark.parametrize("model", [Edged(), OfData()])
+class Loose(Edged):
+    def forward(self, z, edge_index, batch, pos=None, **more):
+        assert pos is not None
+        return super().forward(z, edge_index, batch)
+
+
+@pytest.mark.parametrize("model", [Edged(), OfData(), Loose()])
 def test_a_model_that_asks_for_edges_gets_those_within_the_cutoff(model):
     places = [[[0.0, 0, 0], [1, 0, 0], [3, 0, 0]], [[0.0, 0, 0], [9, 0, 0], [0, 0, 0]]]
     positions = torch.tensor(places)
