@@ -55,14 +55,14 @@ def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
     ours = identify(config, data)
     if not isinstance(theirs, dict) or not isinstance(theirs.get("config"), dict):
         raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
-    fixed = set(ours["config"]) - FREE - config.places()
-    differing = [
-        *(name for name in ("task", "data") if ours[name] != theirs.get(name)),
-        *sorted(key for key in fixed if ours["config"][key] != theirs["config"].get(key)),
-    ]
+    wanted, found = ours["config"], theirs["config"]
+    differing = [name for name in ("task", "data") if ours[name] != theirs.get(name)]
+    for key in sorted(set(wanted) - FREE - config.places()):
+        if wanted[key] != found.get(key):
+            differing.append(f"{key} {found.get(key)}, not {wanted[key]}")
     if differing:
         raise ValueError(
-            f"{place.parent} holds a run with other settings ({', '.join(differing)}): "
+            f"{place.parent} holds a run with other settings ({'; '.join(differing)}): "
             "choose another --run-dir, or delete that folder"
         )
 

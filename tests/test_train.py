@@ -113,7 +113,7 @@ def test_a_folder_of_another_run_is_not_touched(finished, capsys):
     changed = [*arguments, "--run-dir", str(folder), "--target", "lumo"]
     assert main(changed) == 1
     message = capsys.readouterr().err
-    assert "other settings (target)" in message
+    assert "other settings (target homo, not lumo)" in message
     assert message.count("\n") == 1
 
 
