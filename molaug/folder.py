@@ -55,11 +55,14 @@ def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
     ours = identify(config, data)
     if not isinstance(theirs, dict) or not isinstance(theirs.get("config"), dict):
         raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
-    wanted, found = ours["config"], theirs["config"]
-    differing = [name for name in ("task", "data") if ours[name] != theirs.get(name)]
-    for key in sorted(set(wanted) - FREE - config.places()):
-        if wanted[key] != found.get(key):
-            differing.append(f"{key} {found.get(key)}, not {wanted[key]}")
+    wanted = {"task": ours["task"], **ours["config"]}
+    found = {"task": theirs.get("task"), **theirs["config"]}
+    keys = ["task", *sorted(set(wanted) - FREE - config.places() - {"task"})]
+    differing = [f"{k} {found.get(k)}, not {wanted[k]}" for k in keys if wanted[k] != found.get(k)]
+    if found["task"] != wanted["task"]:
+        del differing[1:]  # of which hardly one is alike
+    elif ours["data"] != theirs.get("data"):
+        differing.insert(0, "data")
     if differing:
         raise ValueError(
             f"{place.parent} holds a run with other settings ({'; '.join(differing)}): "

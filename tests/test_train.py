@@ -308,7 +308,7 @@ def test_other_data_and_another_task_are_another_run(tmp_path, capsys, monkeypat
     assert main(arguments) == 0
     refused = f"molaug: {tmp_path} holds a run with other settings"
     assert main([*arguments, "--seed", "1"]) == 1
-    assert f"{refused} (seed)" in capsys.readouterr().err
+    assert f"{refused} (seed 0, not 1)" in capsys.readouterr().err
     one = images.open_data
 
     def darker(config):
@@ -327,7 +327,7 @@ def test_other_data_and_another_task_are_another_run(tmp_path, capsys, monkeypat
     assert main(arguments) == 0
     capsys.readouterr()
     assert main(["scenes", *arguments[1:]]) == 1
-    assert f"{refused} (task, data" in capsys.readouterr().err
+    assert f"{refused} (task sprites, not scenes)" in capsys.readouterr().err
 
 
 def test_damaged_files_of_a_run_are_named_and_deleted_ones_made_again(tmp_path, capsys):
