@@ -57,12 +57,10 @@ def check_same(place: Path, theirs: Any, config: RunConfig, data: str) -> None:
         raise ValueError(f"{place}: damaged (no settings); delete it to have it made again")
     wanted = {"task": ours["task"], **ours["config"]}
     found = {"task": theirs.get("task"), **theirs["config"]}
-    keys = ["task", *sorted(set(wanted) - FREE - config.places() - {"task"})]
-    differing = [f"{k} {found.get(k)}, not {wanted[k]}" for k in keys if wanted[k] != found.get(k)]
-    if found["task"] != wanted["task"]:
-        del differing[1:]  # of which hardly one is alike
-    elif ours["data"] != theirs.get("data"):
-        differing.insert(0, "data")
+    is_same_task = found["task"] == wanted["task"]  # of another hardly a setting is alike
+    keys = sorted(set(wanted) - FREE - config.places()) if is_same_task else ["task"]
+    differing = ["data"] if is_same_task and ours["data"] != theirs.get("data") else []
+    differing += [f"{k} {found.get(k)}, not {wanted[k]}" for k in keys if wanted[k] != found.get(k)]
     if differing:
         raise ValueError(
             f"{place.parent} holds a run with other settings ({'; '.join(differing)}): "

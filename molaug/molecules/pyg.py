@@ -65,9 +65,10 @@ class PygNetwork(nn.Module):
             for name, one in arguments.items()
             if one.default is one.empty and one.kind not in variable
         ]
-        asks_for_edges = "edge_index" in arguments
+        asks_for_edges = "edge_index" in required
         self.by_name = {"z", "pos", "batch"} <= arguments.keys() or asks_for_edges
-        self.names = [name for name in GIVEN if name in arguments]
+        given = GIVEN if cutoff is not None else GIVEN[:-1]  # no edges, no edge_index
+        self.names = [name for name in given if name in arguments]
         self.takes_data = len(required) == 1 and not self.by_name
         unknown = [name for name in required if name not in GIVEN]
         if self.by_name and unknown:

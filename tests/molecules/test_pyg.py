@@ -249,6 +249,16 @@ def test_a_model_that_asks_for_edges_gets_those_within_the_cutoff(model):
     assert PygNetwork(model, cutoff=1.5)(batch).tolist() == [2.0, 0.0]
 
 
+def test_a_model_that_can_do_without_edges_needs_no_cutoff():
+    class Own(torch.nn.Module):
+        def forward(self, z, pos, batch, edge_index=None):
+            return torch.full((int(batch.max()) + 1,), 0.0 if edge_index is None else 1.0)
+
+    batch = MoleculeBatch(torch.rand(2, 3, 3), torch.full((2, 3), 6))
+    assert PygNetwork(Own())(batch).tolist() == [0.0, 0.0]
+    assert PygNetwork(Own(), cutoff=5.0)(batch).tolist() == [1.0, 1.0]
+
+
 def test_edges_without_a_cutoff_and_unknown_arguments_are_refused():
     with pytest.raises(ValueError, match=r"Edged.forward asks for edge_index: give a cutoff"):
         PygNetwork(Edged())
