@@ -133,7 +133,7 @@ def _has_type(value: Any, kind: type) -> bool:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
-        return list(value)
+        return [_plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -22,13 +22,11 @@ if TYPE_CHECKING:
 
 PROG = "python -m molaug.predict"
 PAIRS = 64 * 8 * 29**2  # of atoms in a batch, padding and copies included: what memory goes by
-USUAL = (11, 25)  # atoms: 0.6 % of QM9 have fewer, 0.3 % more
-COMPONENTS: dict[
-    str, dict[str, tuple[int, ...]]
-] = {  # of an output, the names of its parts and their places
-    "scalar": {"": ()},
-    "vector": {" x": (0,), " y": (1,), " z": (2,)},
-    "tensor": {f" {'xyz'[i]}{'xyz'[j]}": (i, j) for i in range(3) for j in range(i, 3)},
+COMPONENTS: dict[int, dict[str, tuple[int, ...]]] = {
+    # By the dimensions of predictions (graphs, ...), the names of their parts and their places.
+    1: {"": ()},
+    2: {" x": (0,), " y": (1,), " z": (2,)},
+    3: {f" {'xyz'[i]}{'xyz'[j]}": (i, j) for i in range(3) for j in range(i, 3)},
 }
 
 
@@ -39,7 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Only now, so that --help and a mistyped option answer at once.
     from .checkpoint import find_run
     from .files import write_bytes
-    from .molecules.read import read_molecules
+    from .molecules.data import orient
+    from .molecules.read import Rules, read_molecules
     from .molecules.tasks import load_model
 
     try:
@@ -50,8 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = find_run(asked.run)
         model, about = load_model(run)
         refused: list[str] | None = [] if asked.skip else None
-        labels, molecules = read_molecules(asked.files, asked.smiles, refused)
+        rules = Rules(about["source"], frozenset(about["elements"]), about["source"] == "QM9")
+        labels, molecules = read_molecules(asked.files, asked.smiles, refused, rules)
         said = describe(run, about, molecules, asked.copies)
+        # Networks know molecules where they were trained; those of QM9 lie near the origin.
+        if about["source"] == "QM9" or about["frame"] != "raw":
+            molecules = orient(molecules, "centred")
         middle, spread = predict(model, labels, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)
         text = write_csv(labels, molecules, values, spread, about)
@@ -92,20 +95,18 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation over copies (graphs, ...), in physical units.
 
-    Molecules are centred, because a network without hard-coded translations knows those near the
-    origin only, and every molecule is moved by the same elements, so that its prediction does not
-    depend on what else is in the file. Raises ValueError for fewer than one copy, and for a
+    Every molecule is moved by the same elements, so that its prediction does not depend on what
+    else is in the file. Raises ValueError for fewer than one copy, and for a
     molecule that is too large for the memory of this machine, by its label.
     """
     import numpy as np
     import torch
 
-    from .molecules.data import orient
     from .molecules.tasks import MoleculeExamples
 
     if copies < 1:
         raise ValueError(f"--copies {copies}: must be at least 1")
-    examples = MoleculeExamples(orient(molecules, "centred"), np.zeros(len(molecules)))
+    examples = MoleculeExamples(molecules, np.zeros(len(molecules)))
     torch.manual_seed(0)
     with torch.no_grad():
         one_each = model.augmentation.draw(copies, 1)  # (copies, 1, n, n)
@@ -163,13 +164,10 @@ def write_csv(
     about: dict[str, Any],
 ) -> str:
     """A line per molecule; for vectors and tensors two columns per component."""
-    from .molecules.targets import find_target
-
-    target = find_target(about["target"])
-    parts = COMPONENTS[target.kind]
+    parts = COMPONENTS[middle.ndim]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    columns = [f"{target.name}{part} [{target.unit}]" for part in parts]
+    columns = [f"{about['target']}{part} [{about['unit']}]" for part in parts]
     writer.writerow(
         ["molecule", "name", "atoms", *columns, *(f"copies differ: {c}" for c in columns)]
     )
@@ -188,19 +186,23 @@ def describe(run: Path, about: dict[str, Any], molecules: MoleculeSet, copies: i
     """What was asked of what, and how far it can be believed."""
     text = (
         f"{about['target']}, {about['symmetry']} {about['network']}, seed {about['seed']}, trained "
-        f"on {about['train_count']:,} molecules of QM9; {counted(len(molecules), 'molecule')}, "
+        f"on {about['train_count']:,} molecules of {about['source']}; "
+        f"{counted(len(molecules), 'molecule')}, "
         f"{counted(copies, 'copy', 'copies')}"
     )
     if (metrics := run / METRICS).exists():
         row = read_made(metrics, "test_mae_rotated")
         text += (
-            f"\nIts test MAE on QM9 is {row['test_mae_canonical']:.4g} {row['unit']} (B3LYP "
-            f"geometries as published), {row['test_mae_rotated']:.4g} randomly rotated."
+            f"\nIts test MAE is {row['test_mae_canonical']:.4g} {row['unit']} on molecules as they "
+            f"are in {about['source']}, {row['test_mae_rotated']:.4g} randomly rotated."
         )
-    low, high = USUAL
+    low, high = about["usual_atoms"]
     unusual = int(((molecules.sizes < low) | (molecules.sizes > high)).sum())
     if unusual:
-        text += f"\nBelieve {unusual} of them less: 99 % of QM9 has {low} to {high} atoms."
+        text += (
+            f"\nBelieve {unusual} of them less: 99 % of what it was trained on has {low} to {high} "
+            "atoms."
+        )
     return text
 
 

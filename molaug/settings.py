@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -35,14 +36,14 @@ Sizes = Mapping[str, Any]
 class RunConfig(Config):
     """Base of the configurations of `molaug.train`; a subclass names a task.
 
-    domain: the package whose `tasks` module makes the task. presets: values, by preset, of fields
+    home: the module that makes the task. presets: values, by preset, of fields
     left open. usual: values where the preset has none. A size in neither means all the data.
     subject: fields whose values come first in the name of a run. decisive: fields on which the
     sizes of the data depend.
     """
 
     task: ClassVar[str]
-    domain: ClassVar[str]
+    home: ClassVar[str]
     presets: ClassVar[Mapping[str, Sizes]]
     usual: ClassVar[Sizes] = {
         "schedule": "cosine",
@@ -173,6 +174,10 @@ class RunConfig(Config):
     def check_ready(self) -> None:
         """Raises ValueError if something is left open that no run can do without."""
 
+    def settle(self: R, data: Any) -> R:
+        """With what could not be said before the data was open."""
+        return self
+
     @property
     def default_sizes(self) -> Sizes:
         """All that there is, where it is known without opening the data."""
@@ -202,8 +207,14 @@ class RunConfig(Config):
             if name in kept and value is not None and value != usual[name]
         ]
         size = [] if self.preset == "auto" else [self.preset]
-        subject = [getattr(self, name) for name in self.subject]
+        subject = [_as_word(getattr(self, name)) for name in self.subject]
         return "-".join([self.task, *subject, *size, *changed])
+
+
+def _as_word(value: str | tuple[Path, ...]) -> str:
+    """For the name of a folder."""
+    text = value if isinstance(value, str) else "+".join(path.name for path in value)
+    return re.sub(r"[^\w.+]", "_", text)
 
 
 # Which runs of a grid, and where they run: in no folder's name, and free to change in one.
@@ -219,7 +230,8 @@ def generators_of(group: str) -> tuple[str, ...]:
 
 
 def resolve(config: R, gpu: bool) -> R:
-    """Fill in what was left to the preset; afterwards no rate or number of epochs is None.
+    """Fill in what was left to the preset; afterwards no rate is None, and no number of epochs but
+    what is for `settle` to say.
 
     gpu: whether there is one, for `auto`.
     """

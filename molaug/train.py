@@ -57,10 +57,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = console()
     out.quiet = not is_first()
     try:
-        config = prepare_run(config, out)
+        asked, config = config, prepare_run(config)
         data = tasks_of(config).open_data(config)
         mark = checksum(tasks_of(config).arrays_of(data))
         folder = config.run_dir or Path("runs") / config.run_name
+        config = config.settle(data)
+        if asked.preset == "auto":
+            out.print(describe_preset(config))
         with claim_folder(folder, config, mark):
             rows = train_all(data, mark, config, folder, out)
             if not is_first():
@@ -83,12 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def tasks_of(config: RunConfig) -> Any:
-    """The module that knows the data and the models of a task: `tasks` of molecules or images, with
-    open_data, arrays_of, build_task, describe and illustrate."""
-    return import_module(f".{config.domain}.tasks", __package__)
+    """The module that knows the data and the models of a task, with open_data, arrays_of,
+    build_task, describe and illustrate."""
+    return import_module(f".{config.home}", __package__)
 
 
-def prepare_run(config: RunConfig, out: Console) -> RunConfig:
+def prepare_run(config: RunConfig) -> RunConfig:
     """Resolve the preset for this machine, and set threads.
 
     Raises ValueError if this machine lacks the devices that were asked for.
@@ -104,16 +107,18 @@ def prepare_run(config: RunConfig, out: Console) -> RunConfig:
         raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
     if gpu and (config.jobs or 1) > 1:
         raise ValueError(f"--jobs {config.jobs}: is for CPUs; add --device cpu, or leave it out")
-    resolved = resolve(config, gpu)
-    if config.preset == "auto":
-        out.print(
-            f"{'A GPU was found' if gpu else 'No GPU'}: preset '{resolved.preset}' with "
-            f"{f'{resolved.train_size:,}' if resolved.train_size else 'all'} training examples and "
-            f"{resolved.epochs} epoch{'s' * (resolved.epochs != 1)}; --preset quick or full "
-            "chooses otherwise."
-        )
     prepare_processor(config.threads)
-    return resolved
+    return resolve(config, gpu)
+
+
+def describe_preset(config: RunConfig) -> str:
+    """What was chosen for this machine."""
+    return (
+        f"{'A GPU was found' if config.preset == 'full' else 'No GPU'}: preset '{config.preset}' "
+        f"with {f'{config.train_size:,}' if config.train_size else 'all'} training examples and "
+        f"{config.epochs} epoch{'s' * (config.epochs != 1)}; --preset quick or full chooses "
+        "otherwise."
+    )
 
 
 def train_all(

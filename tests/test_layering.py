@@ -78,6 +78,7 @@ def allowed(module: str) -> set[str]:
             "config": {"options", "settings"},
             "targets": {"options"},
             "splits": {"options"},
+            "read": {"options"},
             "tasks": {"checkpoint"},
             "pictures": {"pictures", "evaluate"},
         }.get(name, set())

@@ -27,7 +27,6 @@ from molaug.history import read_history
 from molaug.images import tasks as images
 from molaug.molecules.data import load_qm9, load_sample
 from molaug.molecules.tasks import load_task
-from molaug.report import console
 from molaug.train import main, prepare_run
 
 pytestmark = pytest.mark.skipif(find_spec("qm9pack") is None, reason="needs the qm9pack wheel")
@@ -240,9 +239,9 @@ def test_torchrun_has_started_processes_on_other_machines_too(monkeypatch):
     config = CONFIGS["sprites"](devices=8)
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with pytest.raises(ValueError, match="--devices 8: there are 4 GPUs here"):
-        prepare_run(config, console())
+        prepare_run(config)
     monkeypatch.setenv("WORLD_SIZE", "8")
-    assert prepare_run(config, console()).devices == 8
+    assert prepare_run(config).devices == 8
 
 
 def test_a_folder_is_of_one_command_at_a_time(tmp_path, capsys, monkeypatch):

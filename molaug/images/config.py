@@ -26,7 +26,7 @@ FULL = {"epochs": 60, "batch_size": 128, "channels": 32, "layers": 3, "rate": 0.
 class ImageConfig(RunConfig):
     """Base of the tasks on images. kind: what is predicted, for which `tasks` has the rest."""
 
-    domain = "images"
+    home = "images.tasks"
     kind: ClassVar[str] = "class"
     grey: ClassVar[bool] = False  # pictures without colour
     files: ClassVar[str] = "may"  # be given, must or cannot

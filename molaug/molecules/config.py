@@ -1,10 +1,10 @@
-"""What `python -m molaug.train qm9` can be asked for."""
+"""What `python -m molaug.train` can be asked for on molecules: a class per task."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 from molaug.options import flag_of, option
 from molaug.settings import GENERATORS, PRESETS, RunConfig
@@ -17,6 +17,9 @@ OPPONENTS = ("e3nn", "vector_channels", *SCALAR_ONLY)
 NETWORKS = LEVELS + OPPONENTS
 FRAMES = ("raw", "centred", "random")
 DIRECTIONS = ("generators", "learned")
+OUTPUTS = ("scalar", "vector", "tensor")
+SMALL = {"batch_size": 48, "channels": 48, "layers": 3, "rate": 0.01}
+LARGE = {"batch_size": 96, "channels": 256, "layers": 8, "rate": 0.002}
 HEADS = 8  # of ViSNet
 
 
@@ -51,67 +54,20 @@ def split_sizes(name: str) -> dict[str, int]:
     return {"train_size": named.train, "validation_size": named.validation, "test_size": test}
 
 
-@final
 @dataclass(frozen=True)
-class QM9Config(RunConfig):
-    """Train on QM9, 130,831 small organic molecules, and compare symmetries."""
+class MoleculeConfig(RunConfig):
+    """Base of the tasks on molecules."""
 
-    task = "qm9"
-    domain = "molecules"
-    subject = ("target",)
-    decisive = ("split",)
+    home = "molecules.tasks"
     usual: ClassVar = {
         **RunConfig.usual,
         "schedule": "linear",
-        "partial_charges": 0.0,
-        "properties": 0.0,
         "jitter": 0.0,
         "symmetry": ("learned", "fixed"),
     }
-    presets: ClassVar = {
-        "quick": {
-            "train_size": 12_000,
-            "validation_size": 1_000,
-            "test_size": 2_000,
-            "epochs": 16,
-            "batch_size": 48,
-            "channels": 48,
-            "layers": 3,
-            "rate": 0.01,
-        },
-        "full": {
-            "validation_size": 2_000,
-            "epochs": 60,
-            "batch_size": 96,
-            "channels": 256,
-            "layers": 8,
-            "rate": 0.002,
-        },
-        # Three minutes on an H200, where an epoch takes 2.2 s, up to 3.5 s with a slow host.
-        "speedrun": {
-            "validation_size": 2_000,
-            "epochs": 68,
-            "batch_size": 384,
-            "channels": 256,
-            "layers": 8,
-            "rate": 0.003,
-            "weight_decay": 0.02,
-            "partial_charges": 0.5,
-            "properties": 1.0,
-            "jitter": 0.02,
-            "precision": "bf16-mixed",
-            "symmetry": ("learned",),
-        },
-    }
+    subject: ClassVar[tuple[str, ...]] = ("target",)
 
-    target: str = option("homo", "what to predict", "task", choices=target_names)
-    preset: str = option(
-        "auto",
-        "size of the run; auto is quick on a CPU and full on a GPU; speedrun takes three "
-        "minutes on a fast GPU",
-        "task",
-        choices=(*PRESETS, "speedrun"),
-    )
+    target: str = option("", "what to predict", "task")
     symmetry: tuple[str, ...] = option(
         (),
         "augmentation, one run each; fixed is all rotations and translations",
@@ -145,6 +101,85 @@ class QM9Config(RunConfig):
         "data",
         choices=FRAMES,
     )
+    jitter: float | None = option(
+        None,
+        "standard deviation of noise on the places of atoms in training [Angstrom]",
+        "run",
+        unset="0, speedrun of qm9 0.02",
+        at_least=0,
+    )
+
+    @property
+    def output(self) -> str:
+        """How the target turns with a molecule: scalar, vector or tensor."""
+        raise NotImplementedError
+
+    def _check_data(self) -> None:
+        for name in {*self.network} & {*SCALAR_ONLY}:
+            if self.output != "scalar":
+                raise ValueError(
+                    f"--network {name}: predicts scalars only, and {self.target} is a {self.output}"
+                )
+        if "visnet" in self.network and (self.channels or 0) % HEADS:
+            raise ValueError(
+                f"--channels {self.channels}: visnet takes multiples of its {HEADS} heads"
+            )
+        if self.directions == "learned" and "learned" not in (self.symmetry or ("learned",)):
+            raise ValueError("--directions learned: takes --symmetry learned")
+        rigid = [n for n in GENERATORS[self.group] if n in GENERATORS["se3"]]
+        if self.directions == "learned" and self.generators and {*rigid} - {*self.generators}:
+            raise ValueError(
+                f"--generators {' '.join(self.generators)}: learned directions turn within all of "
+                f"{' '.join(rigid)}, which must be among them"
+            )
+
+
+@final
+@dataclass(frozen=True)
+class QM9Config(MoleculeConfig):
+    """Train on QM9, 130,831 small organic molecules, and compare symmetries."""
+
+    task = "qm9"
+    decisive = ("split",)
+    usual: ClassVar = {**MoleculeConfig.usual, "partial_charges": 0.0, "properties": 0.0}
+    presets: ClassVar = {
+        "quick": {
+            "train_size": 12_000,
+            "validation_size": 1_000,
+            "test_size": 2_000,
+            "epochs": 16,
+            **SMALL,
+        },
+        "full": {
+            "validation_size": 2_000,
+            "epochs": 60,
+            **LARGE,
+        },
+        # Three minutes on an H200, where an epoch takes 2.2 s, up to 3.5 s with a slow host.
+        "speedrun": {
+            "validation_size": 2_000,
+            "epochs": 68,
+            "batch_size": 384,
+            "channels": 256,
+            "layers": 8,
+            "rate": 0.003,
+            "weight_decay": 0.02,
+            "partial_charges": 0.5,
+            "properties": 1.0,
+            "jitter": 0.02,
+            "precision": "bf16-mixed",
+            "symmetry": ("learned",),
+        },
+    }
+
+    target: str = option("homo", "what to predict", "task", choices=target_names)
+    preset: str = option(
+        "auto",
+        "size of the run; auto is quick on a CPU and full on a GPU; speedrun takes three "
+        "minutes on a fast GPU",
+        "task",
+        choices=(*PRESETS, "speedrun"),
+    )
     partial_charges: float | None = option(
         None,
         "weight of learning the Mulliken charges of atoms too",
@@ -159,13 +194,6 @@ class QM9Config(RunConfig):
         unset="0, speedrun 1",
         at_least=0,
     )
-    jitter: float | None = option(
-        None,
-        "standard deviation of noise on the places of atoms in training [Angstrom]",
-        "run",
-        unset="0, speedrun 0.02",
-        at_least=0,
-    )
     split: str = option(
         "dimenet", "which molecules train, validate and test", "data", choices=split_names
     )
@@ -173,31 +201,18 @@ class QM9Config(RunConfig):
         None, "qm9pack's csv files or their compressed form", "data", unset="the package qm9pack"
     )
 
+    @property
+    def output(self) -> str:
+        return target_kind(self.target)
+
     def _check_data(self) -> None:
+        super()._check_data()
         others = [name for name in self.network if name not in LEVELS]
         for name in ("partial_charges", "properties"):
             if others and getattr(self, name):
                 raise ValueError(
                     f"{flag_of(name)}: takes the networks {' '.join(LEVELS)}, not {others[0]}"
                 )
-        kind = target_kind(self.target)
-        for name in {*self.network} & {*SCALAR_ONLY}:
-            if kind != "scalar":
-                raise ValueError(
-                    f"--network {name}: predicts scalars only, and {self.target} is a {kind}"
-                )
-        if "visnet" in self.network and (self.channels or 0) % HEADS:
-            raise ValueError(
-                f"--channels {self.channels}: visnet takes multiples of its {HEADS} heads"
-            )
-        if self.directions == "learned" and "learned" not in (self.symmetry or ("learned",)):
-            raise ValueError("--directions learned: takes --symmetry learned")
-        rigid = [n for n in GENERATORS[self.group] if n in GENERATORS["se3"]]
-        if self.directions == "learned" and self.generators and {*rigid} - {*self.generators}:
-            raise ValueError(
-                f"--generators {' '.join(self.generators)}: learned directions turn within all of "
-                f"{' '.join(rigid)}, which must be among them"
-            )
         for name, most in split_sizes(self.split).items():
             if (getattr(self, name) or 0) > most:
                 raise ValueError(
@@ -209,3 +224,70 @@ class QM9Config(RunConfig):
     def default_sizes(self) -> dict[str, int]:
         """All of the split."""
         return split_sizes(self.split)
+
+
+@final
+@dataclass(frozen=True)
+class FilesConfig(MoleculeConfig):
+    """Train on molecules and targets from files of your own, and compare symmetries."""
+
+    task = "molecules"
+    home = "molecules.own"
+    subject = ("files", "target")
+    presets: ClassVar = {"quick": SMALL, "full": LARGE}
+    steps: ClassVar = {"quick": 4_000, "full": 20_000}  # at least
+
+    files: tuple[Path, ...] = option(
+        (),
+        "xyz or sdf files, also compressed, and what ASE reads, with the target of each molecule",
+        "task",
+        unset="none",
+    )
+    target: str = option("", "name of what to predict, as the files have it", "task", unset="none")
+    unit: str = option("units", "unit of the target, to be shown", "task")
+    kind: str = option(
+        "scalar",
+        "how the target turns with a molecule; a scalar does not",
+        "task",
+        choices=OUTPUTS,
+    )
+    atom_references: bool = option(
+        False,
+        "learn the target without what its atoms contribute, fitted on the training molecules: for "
+        "total energies",
+        "task",
+    )
+    frame: str = option(
+        "centred",
+        "where the molecules lie: as in the files, or the mean of the atoms at the origin",
+        "data",
+        choices=FRAMES[:2],
+    )
+    epochs: int | None = option(
+        None,
+        "passes over the data",
+        "run",
+        unset="16 or more, for 4,000 steps; full 20,000",
+        at_least=1,
+    )
+
+    @property
+    def output(self) -> str:
+        return self.kind
+
+    def check_ready(self) -> None:
+        if not self.files:
+            raise ValueError("molecules: give --files, which hold them and their targets")
+
+    def settle(self, data: Any) -> FilesConfig:
+        """Epochs for as many steps as widths need, however few molecules there are."""
+        if self.epochs is not None:
+            return self
+        assert self.batch_size is not None, "resolve() fills the sizes"
+        steps_per_epoch = -(-data.count(self) // self.batch_size)
+        return replace(self, epochs=max(16, -(-self.steps[self.preset] // steps_per_epoch)))
+
+
+CONFIGS: dict[str, type[MoleculeConfig]] = {
+    config.task: config for config in (QM9Config, FilesConfig)
+}

@@ -8,23 +8,36 @@ import io
 import lzma
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from molaug.options import suggest
 
 from .data import MoleculeSet
 from .targets import ELEMENTS
 
 CLOSEST = 0.5  # [Angstrom], less than the length of any bond
 SEED = 0  # of the geometries made for SMILES
+DATA_ITEM = re.compile(r"^>.*<(.+?)>.*\n(.*)$", re.MULTILINE)  # of an sdf: name and first line
 EXTENDED = re.compile(r"\b(properties|lattice|pbc)\s*=", re.IGNORECASE)  # in the comment of an xyz
 
-Atoms = tuple[np.ndarray, np.ndarray]  # nuclear charges (atoms,) and positions (atoms, 3)
-Maker = Callable[[], Atoms]  # raises ValueError where there are none
+
+class Found(NamedTuple):
+    """A molecule of a file."""
+
+    charges: np.ndarray  # (atoms,) nuclear charges
+    positions: np.ndarray  # (atoms, 3) [Angstrom]
+    properties: Mapping[str, Any] = MappingProxyType({})  # what else the file says of it
+    unusual: str = ""  # "an ion, of charge +1" or "a radical", where the file says so
+
+
+Maker = Callable[[], Found]  # raises ValueError where there is none
 
 
 @dataclass(frozen=True)
@@ -35,8 +48,104 @@ class Label:
     name: str = ""
 
 
+@dataclass(frozen=True)
+class Rules:
+    """Of which molecules a network can say something: those of the elements that it has seen, and,
+    where it has seen no others, neutral and closed-shell ones."""
+
+    source: str = "QM9"
+    elements: frozenset[int] = frozenset(ELEMENTS)
+    neutral: bool = True
+
+    def check(self, place: str, molecule: Found) -> None:
+        """Raises ValueError for another one."""
+        for i, charge in enumerate(molecule.charges.tolist(), 1):
+            if charge not in self.elements:
+                from ase.data import chemical_symbols
+
+                known = " ".join(chemical_symbols[z] for z in sorted(self.elements))
+                raise ValueError(
+                    f"{place}, atom {i}: element {charge} is not one of {self.source}'s ({known})"
+                )
+        if not self.neutral:
+            return
+        if molecule.unusual:
+            raise ValueError(
+                f"{place}: {molecule.unusual}; {self.source} is neutral and closed-shell"
+            )
+        if molecule.charges.sum() % 2:
+            raise ValueError(
+                f"{place}: an odd number of electrons, so a radical or an ion, or lacking a "
+                f"hydrogen atom; {self.source} is neutral and closed-shell"
+            )
+
+
+QM9_RULES = Rules()
+
+
+def read_labelled(
+    files: Sequence[Path], target: str, kind: str = "scalar"
+) -> tuple[MoleculeSet, np.ndarray]:
+    """The molecules of all files, numbered from 1, and the target of each: of a scalar (graphs,),
+    of a vector (graphs, 3), of a symmetric and traceless tensor (graphs, 3, 3), float64.
+
+    Extended xyz has targets in the comment of a molecule, as `energy=-3.2` or `dipole="0 0 1.8"`,
+    sdf in its data items; files that ASE reads in `info`, or as results of a calculator.
+
+    Raises FileNotFoundError for a missing file, ValueError, with its place, for a molecule that
+    cannot be read, lacks the target, or has one of another shape or that is no finite number.
+    """
+    molecules, values = [], []
+    for label, make in _sources(files, ()):
+        found = make()
+        _check_geometry(label.place, *found[:2])
+        values.append(_read_target(label.place, found.properties, target, kind))
+        molecules.append(found[:2])
+    if not molecules:
+        raise ValueError(f"{files[0] if files else 'no file'}: no molecules there")
+    numbered = np.arange(1, len(molecules) + 1, dtype=np.int32)
+    return replace(MoleculeSet.from_atoms(molecules), index=numbered), np.array(values)
+
+
+SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
+
+
+def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: str) -> np.ndarray:
+    if target not in properties:
+        names = [name for name, value in properties.items() if _numbers(value) is not None]
+        if not names:
+            raise ValueError(f"{place}: has no numbers beside its atoms, of which --target is one")
+        raise ValueError(f"{place}: --target '{target}' is not in it: {suggest(target, names)}")
+    numbers = _numbers(properties[target])
+    count = 3 ** len(SHAPES[kind])
+    if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
+        found = str(properties[target])[:40]
+        raise ValueError(
+            f"{place}: {target} is {found}; --kind {kind} takes {count} finite "
+            f"number{'s' * (count > 1)}"
+        )
+    value = numbers.reshape(SHAPES[kind])
+    if kind == "tensor":
+        excess = abs(value - value.T).max() + abs(np.trace(value))
+        if excess > 1e-4 * abs(value).max():
+            raise ValueError(f"{place}: {target} is not symmetric and traceless")
+    return value
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """All of a text, number or array, flat; None if it is something else."""
+    try:
+        words = value.replace(",", " ").split() if isinstance(value, str) else value
+        return np.asarray(words, np.float64).ravel()
+    except (ValueError, TypeError):
+        return None
+
+
 def read_molecules(
-    files: Sequence[Path], smiles: Sequence[str] = (), refused: list[str] | None = None
+    files: Sequence[Path],
+    smiles: Sequence[str] = (),
+    refused: list[str] | None = None,
+    rules: Rules = QM9_RULES,
 ) -> tuple[list[Label], MoleculeSet]:
     """The molecules of all files, then those of the SMILES, and a label of each.
 
@@ -48,20 +157,21 @@ def read_molecules(
     refused: where to say of which molecules nothing can be said, and which files cannot be read;
     they are then left out.
 
-    Raises FileNotFoundError for a missing file, ValueError for what is no geometry of neutral,
-    closed-shell molecules of H, C, N, O and F, with its place, unless there is `refused`.
+    Raises FileNotFoundError for a missing file, ValueError for what is no geometry of a molecule
+    within the rules, with its place, unless there is `refused`.
     """
-    found: list[tuple[Label, Atoms]] = []
+    found: list[tuple[Label, Found]] = []
     for label, make in _sources(files, smiles):
         try:
-            atoms = make()
-            _check(label.place, *atoms)
+            molecule = make()
+            _check_geometry(label.place, *molecule[:2])
+            rules.check(label.place, molecule)
         except ValueError as error:
             if refused is None:
                 raise
             refused.append(str(error))
         else:
-            found.append((label, atoms))
+            found.append((label, molecule))
     if not found:
         where = files[0] if files else "all SMILES" if smiles else "no file and no SMILES"
         raise ValueError(
@@ -69,7 +179,8 @@ def read_molecules(
             if refused
             else f"{where}: no molecules there"
         )
-    return [label for label, _ in found], MoleculeSet.from_atoms([atoms for _, atoms in found])
+    molecules = MoleculeSet.from_atoms([molecule[:2] for _, molecule in found])
+    return [label for label, _ in found], molecules
 
 
 def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Label, Maker]]:
@@ -94,7 +205,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Maker]]:
         yield "", partial(_refuse, path, error)
 
 
-def _refuse(path: Path, error: Exception) -> Atoms:
+def _refuse(path: Path, error: Exception) -> Found:
     if isinstance(error, ValueError) and str(path) in str(error):
         raise error
     raise ValueError(f"{path}: cannot be read ({error})") from error
@@ -107,19 +218,10 @@ def _open(path: Path, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors)
 
 
-def _check(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
-    """Raises ValueError if a network that was trained on QM9 can say nothing of it."""
+def _check_geometry(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
+    """Raises ValueError for atoms that are nowhere, or too close to each other."""
     if not len(charges):
         raise ValueError(f"{name}: has no atoms")
-    for i, charge in enumerate(charges.tolist(), 1):
-        if charge not in ELEMENTS:
-            known = " ".join(ELEMENTS.values())
-            raise ValueError(f"{name}, atom {i}: element {charge} is not one of QM9's ({known})")
-    if charges.sum() % 2:
-        raise ValueError(
-            f"{name}: an odd number of electrons, so a radical or an ion, or lacking a hydrogen "
-            "atom; QM9 is neutral and closed-shell"
-        )
     if not np.isfinite(positions).all():
         raise ValueError(f"{name}: has a position that is no number")
     try:
@@ -152,10 +254,13 @@ def _complain(place: Path | str, error: Exception) -> str:
     return f"{place}: ASE cannot read it ({type(error).__name__}: {error})"
 
 
-def _atoms_of_image(image: Any, place: str) -> Atoms:
+def _atoms_of_image(image: Any, place: str) -> Found:
     if image.pbc.any():
         raise ValueError(f"{place}: has a periodic cell; give single molecules")
-    return image.get_atomic_numbers(), image.get_positions()
+    results = image.calc.results if image.calc else {}
+    # Of a data base of ASE what is not a result lies one level deeper.
+    properties = {**image.info.get("key_value_pairs", {}), **image.info, **results}
+    return Found(image.get_atomic_numbers(), image.get_positions(), properties)
 
 
 def _read_xyz(path: Path) -> Iterator[tuple[str, Maker]]:
@@ -191,7 +296,7 @@ def _comment(frame: list[tuple[int, str]]) -> str:
     return frame[1][1].strip() if len(frame) > 1 else ""
 
 
-def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
+def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Found:
     first, head = frame[0]
     atoms = [(number, line) for number, line in frame[2:] if line.strip()]
     count = int(head) if _is_count(head) else None
@@ -204,7 +309,8 @@ def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
         raise ValueError(f"{place}: has {len(atoms)} atoms, not {count} as line {first} says")
     if not EXTENDED.search(comment := _comment(frame)):
         found = [_atom_of_line(place, *atom) for atom in atoms]
-        return np.array([charge for charge, _ in found]), np.array([where for _, where in found])
+        charges = np.array([charge for charge, _ in found])
+        return Found(charges, np.array([where for _, where in found]), _read_pairs(comment))
     import ase.io
 
     text = "".join([f"{count}\n", comment, "\n", *(line for _, line in atoms)])
@@ -213,6 +319,18 @@ def _atoms_of_frame(frame: list[tuple[int, str]], place: str) -> Atoms:
     except Exception as error:
         raise ValueError(_complain(place, error)) from error
     return _atoms_of_image(image, place)
+
+
+def _read_pairs(comment: str) -> dict[str, Any]:
+    """The key=value of a comment."""
+    if "=" not in comment:
+        return {}
+    from ase.io.extxyz import key_val_str_to_dict
+
+    try:
+        return dict(key_val_str_to_dict(comment))
+    except Exception:  # of every kind; it may be a name, such as the SMILES C=C
+        return {}
 
 
 def _atom_of_line(place: str, number: int, line: str) -> tuple[int, list[float]]:
@@ -252,7 +370,7 @@ def _split_sdf(lines: Iterable[str]) -> Iterator[list[str]]:
         yield entry
 
 
-def _atoms_of_entry(text: str, place: str) -> Atoms:
+def _atoms_of_entry(text: str, place: str) -> Found:
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
@@ -263,20 +381,9 @@ def _atoms_of_entry(text: str, place: str) -> Atoms:
         raise ValueError(f"{place}: has no atoms")
     if not molecule.GetConformer().Is3D():
         raise ValueError(f"{place}: a drawing; give coordinates in space, or SMILES")
-    _check_electrons(molecule, place)
     if missing := sum(atom.GetTotalNumHs() for atom in molecule.GetAtoms()):
         raise ValueError(f"{place}: lacks {missing} hydrogen atoms; add them, or give SMILES")
-    return _atoms_of(molecule)
-
-
-def _check_electrons(molecule: Any, place: str) -> None:
-    """Raises ValueError for ions and radicals. Charges that cancel, of zwitterions, are in QM9."""
-    from rdkit import Chem
-
-    if charge := Chem.GetFormalCharge(molecule):
-        raise ValueError(f"{place}: an ion, of charge {charge:+}; QM9 is neutral")
-    if sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
-        raise ValueError(f"{place}: a radical; QM9 is closed-shell")
+    return _molecule_of(molecule)._replace(properties=dict(DATA_ITEM.findall(text)))
 
 
 def _read_smiles(path: Path) -> Iterator[tuple[str, Maker]]:
@@ -292,7 +399,7 @@ def _read_smiles(path: Path) -> Iterator[tuple[str, Maker]]:
             yield name, partial(_embed, smiles, f"{path} line {i}")
 
 
-def _embed(smiles: str, name: str) -> Atoms:
+def _embed(smiles: str, name: str) -> Found:
     """Hydrogen added, in space."""
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
@@ -303,18 +410,25 @@ def _embed(smiles: str, name: str) -> Atoms:
             raise ValueError(f"{name}: {smiles!r} is no SMILES")
         if len(Chem.GetMolFrags(molecule)) > 1:
             raise ValueError(f"{name}: several molecules; give one at a time")
-        _check_electrons(molecule, name)
         molecule = Chem.AddHs(molecule)
         if rdDistGeom.EmbedMolecule(molecule, randomSeed=SEED):
             raise ValueError(f"{name}: RDKit finds no geometry; give coordinates")
         if rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
             rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, maxIters=2000)
-    return _atoms_of(molecule)
+    return _molecule_of(molecule)
 
 
-def _atoms_of(molecule: Any) -> Atoms:
-    charges = np.array([atom.GetAtomicNum() for atom in molecule.GetAtoms()])
-    return charges, molecule.GetConformer().GetPositions()
+def _molecule_of(molecule: Any) -> Found:
+    from rdkit import Chem
+
+    atoms = [*molecule.GetAtoms()]
+    unusual = ""
+    if charge := Chem.GetFormalCharge(molecule):  # those of zwitterions cancel
+        unusual = f"an ion, of charge {charge:+}"
+    elif sum(atom.GetNumRadicalElectrons() for atom in atoms):
+        unusual = "a radical"
+    charges = np.array([atom.GetAtomicNum() for atom in atoms])
+    return Found(charges, molecule.GetConformer().GetPositions(), unusual=unusual)
 
 
 COMPRESSED: dict[str, Callable[[Path], Any]] = {

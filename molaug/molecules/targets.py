@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -195,28 +195,32 @@ def fit_references(
     ----------
     values : (graphs,) float64
         Target values of `training`.
-    start : (10,) float64, optional
+    start : (charges,) float64, optional
         What a reference is where the molecules do not determine it, for instance that of an
         element which none of them contains: `isolated_atoms(name)`. Zero by default.
 
     Returns
     -------
-    (10,) float64, by nuclear charge, in the unit of the values; entry 0 (padding) is zero.
+    (charges,) float64, by nuclear charge, in the unit of the values; entry 0 (padding) is zero.
     """
-    references = np.zeros(max(ELEMENTS) + 1) if start is None else start.astype(np.float64)
+    elements = np.unique(training.charges)
+    references = np.zeros(elements.max() + 1) if start is None else start.astype(np.float64)
     # The minimum-norm solution for the rest leaves undetermined references where they started.
     rest = values - sum_references(training, references)
-    solution = np.linalg.lstsq(composition(training), rest, rcond=None)[0]
-    references[list(ELEMENTS)] += solution
+    solution = np.linalg.lstsq(composition(training, elements), rest, rcond=None)[0]
+    references[elements] += solution
     return references
 
 
 def sum_references(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray:
     """The sum over the atoms of each molecule of their references, (graphs,) float64."""
-    return composition(molecules) @ references[list(ELEMENTS)]
+    elements = np.unique(molecules.charges)
+    return composition(molecules, elements) @ references[elements]
 
 
-def composition(molecules: MoleculeSet) -> np.ndarray:
-    """How many atoms of each element of `ELEMENTS` a molecule has, (graphs, 5) float64."""
-    present = np.asarray(molecules.charges)[:, None] == np.array(list(ELEMENTS))
+def composition(
+    molecules: MoleculeSet, elements: Sequence[int] | np.ndarray = tuple(ELEMENTS)
+) -> np.ndarray:
+    """How many atoms of each element a molecule has, (graphs, elements) float64."""
+    present = np.asarray(molecules.charges)[:, None] == np.asarray(elements)
     return np.add.reduceat(present.astype(np.float64), molecules.offsets[:-1])

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,17 +20,14 @@ from molaug.split import Split
 from molaug.task import Task, absolute_error, absolute_loss
 
 from . import targets as qm9
-from .action import MoleculeAction
+from .action import MoleculeAction, Output
 from .auxiliary import AuxiliaryNetwork
 from .batch import MoleculeBatch
+from .config import CONFIGS, MoleculeConfig, QM9Config
 from .data import MoleculeSet, load_qm9, orient, random_rotations, rotate
 from .networks import GraphNetwork, build_network
 from .pictures import draw_law
 from .splits import split
-
-if TYPE_CHECKING:
-    from .config import QM9Config
-
 
 USUAL = 32  # atoms of a large molecule of QM9, and more
 
@@ -107,13 +104,18 @@ def arrays_of(molecules: MoleculeSet) -> list[np.ndarray]:
 
 def prepare(molecules: MoleculeSet, config: QM9Config) -> tuple[MoleculeSet, Split]:
     """The molecules in the frame asked for, and the rows of the three splits."""
-    chosen = split(molecules, config.split, config.seed, config.train_size)
-    cut = Split(
+    rows = choose_rows(molecules, config.split, config)
+    return orient(molecules, config.frame, seed=FRAME_SEED), rows
+
+
+def choose_rows(molecules: MoleculeSet, name: str, config: MoleculeConfig) -> Split:
+    """Of the split of that name, as many as the configuration asks for."""
+    chosen = split(molecules, name, config.seed, config.train_size)
+    return Split(
         chosen.train,
         chosen.validation[: config.validation_size],
         chosen.test[: config.test_size],
     )
-    return orient(molecules, config.frame, seed=FRAME_SEED), cut
 
 
 FRAME_SEED = 0  # a molecule keeps its frame in every run, whatever the seed of the training
@@ -148,7 +150,7 @@ def further_values(training: MoleculeSet, target: str) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distribution:
+def build_distribution(symmetry: str, group: Group, config: MoleculeConfig) -> Distribution:
     """The law of a `--symmetry`: learned, fixed (Haar rotations, uniform translations) or none."""
     if symmetry == "learned":
         turning = config.directions == "learned"
@@ -164,23 +166,23 @@ def build_distribution(symmetry: str, group: Group, config: QM9Config) -> Distri
 
 
 def build_model(
-    config: QM9Config, scaling: Scaling, *, symmetry: str, network: str | nn.Module, seed: int
+    config: MoleculeConfig, scaling: Scaling, *, symmetry: str, network: str | nn.Module, seed: int
 ) -> AveragedModel:
     """The network of a run under its law; it starts from `seed`, whatever was drawn before."""
-    target = qm9.find_target(config.target)
+    output = cast(Output, config.output)
     torch.manual_seed(seed)
     if isinstance(network, str):
         assert config.channels is not None, "resolve() fills the sizes"
         assert config.layers is not None
         network = build_network(
-            network, output=target.kind, channels=config.channels, layers=config.layers
+            network, output=output, channels=config.channels, layers=config.layers
         )
-        weights = (config.partial_charges or 0.0, config.properties or 0.0)
-        if any(weights):
+        if isinstance(config, QM9Config) and (config.partial_charges or config.properties):
             assert isinstance(network, GraphNetwork), "the configuration allows no other"
+            weights = (config.partial_charges or 0.0, config.properties or 0.0)
             network = AuxiliaryNetwork(network, *weights, len(qm9.other_properties(config.target)))
     law = build_distribution(symmetry, GROUPS[config.group](), config)
-    augmentation = Augmentation(law, MoleculeAction(target.kind), config.jitter or 0.0)
+    augmentation = Augmentation(law, MoleculeAction(output), config.jitter or 0.0)
     return AveragedModel(network, augmentation, scaling)
 
 
@@ -205,42 +207,63 @@ def build_task(
     rotated = rotate(test, random_rotations(test.index, ROTATED_SEED))
     parts = {"validation": oriented.take(rows.validation), "canonical": test, "rotated": rotated}
     examples = {name: MoleculeExamples(p, values(p), device) for name, p in parts.items()}
-    known = values(training)
     train = MoleculeExamples(
         training,
-        known,
+        values(training),
         device,
         partial=bool(config.partial_charges),
         properties=further_values(training, config.target) if config.properties else None,
     )
     target, group = qm9.find_target(config.target), GROUPS[config.group]()
-    scaling = build_scaling(known)
-    task = Task(
-        name="qm9",
-        unit=target.unit,
+    about = {
+        "unit": target.unit,
+        "split": config.split,
+        "source": "QM9",
+        "elements": list(qm9.ELEMENTS),
+        "true_widths": {
+            member.name: member.cap if member.name in target.symmetries else 0.0
+            for member in group.members
+        },
+        # Total energies are learned without these: add them back to a prediction.
+        **({} if references is None else {"atom_references": references.tolist()}),
+    }
+    task = assemble(config, train, examples, about, symmetry=symmetry, network=network, seed=seed)
+    return task, rows
+
+
+def assemble(
+    config: MoleculeConfig,
+    train: MoleculeExamples,
+    others: Mapping[str, MoleculeExamples],
+    about: Mapping[str, Any],
+    *,
+    symmetry: str,
+    network: str | nn.Module,
+    seed: int,
+) -> Task:
+    """The task of a run, from its examples; others: of validation, canonical and rotated. about:
+    what there is to say of the data, `unit` and `elements` among it."""
+    scaling = build_scaling(train.targets.cpu().numpy())
+    return Task(
+        name=config.task,
+        unit=about["unit"],
         train=train,
-        validation=examples["validation"],
-        tests={name: examples[name] for name in ("canonical", "rotated")},
+        validation=others["validation"],
+        tests={name: others[name] for name in ("canonical", "rotated")},
         model=build_model(config, scaling, symmetry=symmetry, network=network, seed=seed),
         loss=absolute_loss,
         error=absolute_error,
         examples="molecules",
         about={
-            "target": target.name,
-            "unit": target.unit,
+            "target": config.target,
             "frame": config.frame,
-            "split": config.split,
-            "train_count": len(rows.train),
-            "test_count": len(rows.test),
-            "true_widths": {
-                member.name: member.cap if member.name in target.symmetries else 0.0
-                for member in group.members
-            },
-            # Total energies are learned without these: add them back to a prediction.
-            **({} if references is None else {"atom_references": references.tolist()}),
+            "train_count": len(train),
+            "test_count": len(others["canonical"]),
+            # Nearly all of what was trained on is of these sizes.
+            "usual_atoms": np.percentile(train.sizes, [0.5, 99.5]).round().astype(int).tolist(),
+            **about,
         },
     )
-    return task, rows
 
 
 def describe(config: QM9Config, rows: list[dict[str, Any]]) -> str:
@@ -258,14 +281,20 @@ def illustrate(model: AveragedModel, task: Task) -> dict[str, str]:
 
 
 def load_task(run: Path | str, molecules: MoleculeSet, device: torch.device | str = "cpu") -> Task:
-    """The task of a finished run, its model with the trained weights and set to evaluate; run: its
-    folder, or that of a command with one run.
+    """The task of a finished run on QM9, its model with the trained weights and set to evaluate;
+    run: its folder, or that of a command with one run.
 
     Raises FileNotFoundError if the run has no weights yet, ValueError if it was not on QM9.
     """
-    weights, cell, settings = _read_own_run(run)
-    config = _config_of(settings)
+    weights, cell, config, _ = read_own_run(run)
+    if not isinstance(config, QM9Config):
+        raise ValueError(f"{run}: a run of {config.task}; molaug.molecules.own opens it")
     task, _ = build_task(molecules, config, **cell, device=device)
+    return restore(task, weights)
+
+
+def restore(task: Task, weights: Path) -> Task:
+    """With the trained weights, and set to evaluate."""
     load_weights(weights, task.model)
     task.model.eval()
     return task
@@ -275,23 +304,26 @@ def load_model(run: Path | str) -> tuple[AveragedModel, dict[str, Any]]:
     """The trained model of a run, and what the run is: `target`, `unit`, `train_count`, ...; for
     neither are the molecules needed that it was trained on.
 
-    Raises as `load_task`.
+    Raises as `read_own_run`.
     """
-    weights, cell, settings = _read_own_run(run)
-    model = build_model(_config_of(settings), Scaling(), **cell)
+    weights, cell, config, about = read_own_run(run)
+    model = build_model(config, Scaling(), **cell)
     load_weights(weights, model)
-    return model.eval(), settings["run"]
+    return model.eval(), about
 
 
-def _read_own_run(run: Path | str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
-    found = read_run(run)
-    about = found[2]["run"]
-    if "target" not in about:
-        raise ValueError(f"{run}: a run of {about['task']}; give one of qm9")
-    return found
+def read_own_run(
+    run: Path | str,
+) -> tuple[Path, dict[str, Any], MoleculeConfig, dict[str, Any]]:
+    """Of a finished run on molecules: its weights, cell of the grid, configuration, and what it is.
 
-
-def _config_of(settings: dict[str, Any]) -> QM9Config:
-    from .config import QM9Config
-
-    return QM9Config.from_dict(settings["config"])
+    Raises FileNotFoundError if the run has no weights yet, ValueError for one on images, or of an
+    earlier version.
+    """
+    weights, cell, settings = read_run(run)
+    about = settings["run"]
+    if settings["task"] not in CONFIGS:
+        raise ValueError(f"{run}: a run of {settings['task']}; give one of {' or '.join(CONFIGS)}")
+    if "elements" not in about:
+        raise ValueError(f"{run}: trained by an earlier version; train it again")
+    return weights, cell, CONFIGS[settings["task"]].from_dict(settings["config"]), about

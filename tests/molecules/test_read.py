@@ -172,11 +172,11 @@ def test_any_complaint_about_a_file_names_it(tmp_path, monkeypatch):
 
 
 CHARGED = [
-    ("[NH4+]", "an ion, of charge +1; QM9 is neutral"),
-    ("C[O-]", "an ion, of charge -1; QM9 is neutral"),
-    ("[NH3+]CC[NH3+]", "an ion, of charge +2; QM9 is neutral"),
-    ("C[CH2]", "a radical; QM9 is closed-shell"),
-    ("[CH2]", "a radical; QM9 is closed-shell"),
+    ("[NH4+]", "an ion, of charge +1; QM9 is neutral and closed-shell"),
+    ("C[O-]", "an ion, of charge -1; QM9 is neutral and closed-shell"),
+    ("[NH3+]CC[NH3+]", "an ion, of charge +2; QM9 is neutral and closed-shell"),
+    ("C[CH2]", "a radical; QM9 is neutral and closed-shell"),
+    ("[CH2]", "a radical; QM9 is neutral and closed-shell"),
 ]
 
 

@@ -1,0 +1,233 @@
+"""Molecules and targets from files of one's own: read, divided, learned, predicted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from rdkit import Chem
+from rdkit.Chem import rdDistGeom
+
+from molaug.config import FilesConfig, resolve
+from molaug.molecules.data import load_sample, random_rotations
+from molaug.molecules.own import build_task, load_task, open_data
+from molaug.molecules.read import read_labelled
+from molaug.molecules.targets import target_values
+from molaug.molecules.tasks import ROTATED_SEED
+from molaug.molecules.tasks import load_task as load_qm9_task
+from molaug.predict import main as predict
+from molaug.train import main as train
+
+COUNT = 120
+SMALL = ["--device", "cpu", "--epochs", "2", "--channels", "8", "--layers", "1"]
+
+
+def images(count: int = COUNT) -> list[Atoms]:
+    """Molecules of the sample, far from the origin, and what is known of them."""
+    molecules = load_sample().take(slice(0, count))
+    known = {
+        name: target_values(molecules, name) for name in ("homo", "U0", "dipole", "quadrupole")
+    }
+    found = []
+    for i, (a, b) in enumerate(zip(molecules.offsets[:-1], molecules.offsets[1:], strict=True)):
+        atoms = Atoms(molecules.charges[a:b], molecules.positions[a:b].astype(float) + 20)
+        atoms.info.update({name: values[i] for name, values in known.items()}, tag=f"m{i}")
+        found.append(atoms)
+    return found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("own") / "some.xyz"
+    ase.io.write(path, images(), format="extxyz")
+    return path
+
+
+def make(file: Path, **asked):
+    config = resolve(FilesConfig(files=(file,), channels=8, layers=1, **asked), gpu=False)
+    data = open_data(config)
+    config = config.settle(data)
+    task, rows = build_task(data, config, symmetry="learned", network="coordinates", seed=0)
+    return data, task, rows
+
+
+@pytest.mark.parametrize("name", ["homo", "dipole", "quadrupole"])
+def test_targets_of_every_kind_are_those_of_the_file(file, name):
+    molecules = load_sample().take(slice(0, COUNT))
+    expected = target_values(molecules, name)
+    kind = {1: "scalar", 2: "vector", 3: "tensor"}[expected.ndim]
+    found, values = read_labelled([file], name, kind)
+    np.testing.assert_allclose(values, expected, atol=1e-6)
+    assert found.index.tolist() == list(range(1, COUNT + 1))
+    assert np.array_equal(found.charges, molecules.charges)
+
+
+def test_a_target_may_be_a_result_of_a_calculator_and_lie_in_several_files(tmp_path):
+    for name, image in zip("ab", images(2), strict=True):
+        image.calc = SinglePointCalculator(image, energy=float(ord(name)))
+        ase.io.write(tmp_path / f"{name}.traj", image)
+    files = [tmp_path / "a.traj", tmp_path / "b.traj"]
+    molecules, values = read_labelled(files, "energy")
+    assert values.tolist() == [97.0, 98.0]
+    assert molecules.index.tolist() == [1, 2]
+
+
+def test_a_target_may_stand_in_the_comment_of_a_plain_xyz(tmp_path):
+    (tmp_path / "a.xyz").write_text(
+        "1\nenergy=-3.5 name=x\nHe 0 0 0\n2\nenergy=2\nH 0 0 0\nF 1 0 0\n"
+    )
+    molecules, values = read_labelled([tmp_path / "a.xyz"], "energy")
+    assert values.tolist() == [-3.5, 2.0]
+    assert molecules.sizes.tolist() == [1, 2]
+
+
+def test_a_target_may_be_an_item_of_an_sdf_and_ions_are_taken(tmp_path):
+    writer = Chem.SDWriter(str(tmp_path / "a.sdf"))
+    for smiles, value in (("[NH4+]", "1.5"), ("CO", "-2e1")):
+        molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
+        molecule.SetProp("binding energy", value)
+        molecule.SetProp("moment", "1 2,3")
+        writer.write(molecule)
+    writer.close()
+    _, values = read_labelled([tmp_path / "a.sdf"], "binding energy")
+    assert values.tolist() == [1.5, -20.0]
+    _, moments = read_labelled([tmp_path / "a.sdf"], "moment", "vector")
+    assert moments.tolist() == [[1, 2, 3]] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "kind", "why"),
+    [
+        (
+            "1\na=1 energy=2\nHe 0 0 0\n",
+            "enrgy",
+            "scalar",
+            "'enrgy' is not in it: did you mean 'energy'",
+        ),
+        ("1\na=1 energy=2\nHe 0 0 0\n", "", "scalar", "'' is not in it: choose from a, energy"),
+        ("1\nC=C\nHe 0 0 0\n", "energy", "scalar", "has no numbers beside its atoms"),
+        ("1\na=1\nHe 0 0 0\n1\na=nan\nHe 0 0 0\n", "a", "scalar", "xyz 2: a is nan; --kind scalar"),
+        (
+            "1\na=1\nHe 0 0 0\n1\na=x\nHe 0 0 0\n",
+            "a",
+            "scalar",
+            "xyz 2: a is x; --kind scalar takes 1",
+        ),
+        ("1\na=1\nHe 0 0 0\n", "a", "vector", "a is 1; --kind vector takes 3 finite numbers"),
+        ('1\na="1 2 3"\nHe 0 0 0\n', "a", "scalar", "--kind scalar takes 1 finite number"),
+        ('1\na="1 0 0 0 1 0 0 0 1"\nHe 0 0 0\n', "a", "tensor", "a is not symmetric and traceless"),
+        (
+            "1\na=1\nHe 0 0 0\n2\na=1\nH 0 0 0\nH 0 0 0.1\n",
+            "a",
+            "scalar",
+            "xyz 2: atoms 1 and 2 are",
+        ),
+        ("\n", "a", "scalar", "a.xyz: no molecules there"),
+        ("1\na=1\nHe 0 0 0\n", "a", "scalar", "a.xyz: 1 molecules; give 100 at least"),
+    ],
+)
+def test_what_cannot_be_learned_gives_one_line(text, target, kind, why, tmp_path, capsys):
+    (tmp_path / "a.xyz").write_text(text)
+    asked = ["--files", str(tmp_path / "a.xyz"), "--target", target, "--kind", kind]
+    assert train(["molecules", *asked, "--run-dir", str(tmp_path / "run")]) == 1
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    assert why in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_files_are_needed_and_must_exist(tmp_path, capsys):
+    assert train(["molecules", "--target", "a"]) == 1
+    assert "molecules: give --files" in capsys.readouterr().err
+    assert train(["molecules", "--target", "a", "--files", str(tmp_path / "b.xyz")]) == 1
+    assert "b.xyz: no such file" in capsys.readouterr().err
+
+
+def test_small_sets_have_epochs_enough_for_widths(file):
+    config = resolve(FilesConfig(files=(file,), target="homo"), gpu=False)
+    settled = config.settle(open_data(config))
+    steps_per_epoch = -(-101 // 48)  # of 120, 9 validate and 10 test
+    assert steps_per_epoch * settled.epochs >= 4_000 > steps_per_epoch * (settled.epochs - 1)
+    few = resolve(FilesConfig(files=(file,), target="homo", epochs=3), gpu=False)
+    assert few.settle(open_data(few)).epochs == 3
+
+
+@pytest.mark.parametrize(("name", "kind"), [("homo", "scalar"), ("dipole", "vector")])
+def test_rotated_targets_turn_as_their_kind_says(file, name, kind):
+    data, task, rows = make(file, target=name, kind=kind)
+    every = np.concatenate([rows.train, rows.validation, rows.test])
+    assert sorted(every) == list(range(COUNT))
+    first = torch.arange(len(rows.test))
+    (before, value), (after, turned) = (test.gather(first) for test in task.tests.values())
+    rotations = random_rotations(data.molecules.index[rows.test], ROTATED_SEED)
+    expected = np.einsum("nij,naj->nai", rotations, before.positions.numpy())
+    np.testing.assert_allclose(after.positions.numpy(), expected, atol=1e-5)
+    centres = before.positions.sum(1) / before.mask.sum(1, keepdim=True)
+    assert centres.abs().max() < 1e-5  # centred, though the file has them elsewhere
+    if kind == "vector":
+        value = torch.einsum("nij,nj->ni", torch.from_numpy(rotations), value)
+    assert torch.allclose(turned, value)
+
+
+def test_frames_may_be_those_of_the_file(file):
+    data, _, _ = make(file, target="homo", frame="raw")
+    assert data.molecules.positions.mean() > 15
+
+
+@pytest.fixture(scope="module")
+def run(file, tmp_path_factory) -> Path:
+    """One run on total energies, without their atoms."""
+    folder = tmp_path_factory.mktemp("run")
+    asked = ["--files", str(file), "--target", "U0", "--unit", "meV", "--atom-references"]
+    asked += ["--symmetry", "learned", "--run-dir", str(folder)]
+    assert train(["molecules", *asked, *SMALL]) == 0
+    return folder
+
+
+def test_a_run_comes_back_and_predicts_with_what_atoms_contribute(run, file, capsys):
+    row = json.loads((run / "comparison.json").read_text())["rows"][0]
+    assert (row["unit"], row["target"], row["source"]) == ("meV", "U0", "some.xyz")
+    assert "U0 [meV] of some.xyz" in (run / "report.html").read_text()
+    task = load_task(run)
+    rest = task.tests["canonical"].gather(torch.arange(2))[1]
+    assert rest.abs().max() < 1e5  # of 1e7
+    capsys.readouterr()
+    assert predict([str(run), str(file)]) == 0
+    shown = capsys.readouterr()
+    assert "trained on 101 molecules of some.xyz; 120 molecules" in shown.err
+    lines = list(csv.DictReader(io.StringIO(shown.out)))
+    known = target_values(load_sample().take(slice(0, COUNT)), "U0")
+    for line, energy in zip(lines, known, strict=True):
+        assert float(line["U0 [meV]"]) == pytest.approx(energy, rel=0.01)
+
+
+def test_a_run_is_told_from_others_and_its_elements_from_those_it_never_saw(run, tmp_path, capsys):
+    with pytest.raises(ValueError, match=r"a run of molecules; molaug\.molecules\.own opens it"):
+        load_qm9_task(run, load_sample())
+    (tmp_path / "salt.xyz").write_text("2\n\nNa 0 0 0\nCl 0 0 2.4\n")
+    assert predict([str(run), str(tmp_path / "salt.xyz")]) == 1
+    assert "element 11 is not one of some.xyz's (H C" in capsys.readouterr().err
+    # QM9 knows no ions, but these files may.
+    assert predict([str(run), "--smiles", "[NH4+]"]) == 0
+
+
+def test_other_molecules_under_one_name_are_other_data(run, file, tmp_path, capsys):
+    other = tmp_path / "some.xyz"
+    ase.io.write(other, images()[:-1], format="extxyz")
+    asked = ["--files", str(other), "--target", "U0", "--unit", "meV", "--atom-references"]
+    assert train(["molecules", *asked, *SMALL, "--symmetry", "learned", "--run-dir", str(run)]) == 1
+    assert "holds a run with other settings (data)" in capsys.readouterr().err
+
+
+def test_the_folder_of_a_run_is_named_by_files_and_target():
+    config = FilesConfig(files=(Path("a/my set.xyz"), Path("b.sdf")), target="E/eV", unit="eV")
+    assert config.run_name == "molecules-my_set.xyz+b.sdf-E_eV-unit=eV"
