@@ -106,7 +106,8 @@ _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def _help(flag: Flag, default: Any) -> str:
-    choices = f" ({', '.join(flag.choices())})" if flag.choices() else ""
+    own = ("or FILE.py:NAME, a class or function of yours",) if flag.own else ()
+    choices = f" ({', '.join((*flag.choices(), *own))})" if flag.choices() else ""
     return f"{flag.help}{choices} [{_show_default(flag, default)}]".replace("%", "%%")
 
 

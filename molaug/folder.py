@@ -34,7 +34,8 @@ def runs(config: RunConfig) -> list[Run]:
 
 def run_folder(folder: Path, run: Run) -> Path:
     """Where that one lies."""
-    return folder / f"{run.symmetry}-{run.network}-{run.seed}"
+    network = Path(run.network).name.replace(":", "_")  # which may be FILE.py:NAME
+    return folder / f"{run.symmetry}-{network}-{run.seed}"
 
 
 def is_finished(place: Path) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
+from .external import build_external, code_of, is_external
 from .folder import (
     CURVES,
     HISTORY,
@@ -94,7 +95,8 @@ def tasks_of(config: RunConfig) -> Any:
 def prepare_run(config: RunConfig) -> RunConfig:
     """Resolve the preset for this machine, and set threads.
 
-    Raises ValueError if this machine lacks the devices that were asked for.
+    Raises ValueError if this machine lacks the devices that were asked for, and for a network of
+    one's own that cannot be built.
     """
     import torch
 
@@ -107,6 +109,8 @@ def prepare_run(config: RunConfig) -> RunConfig:
         raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
     if gpu and (config.jobs or 1) > 1:
         raise ValueError(f"--jobs {config.jobs}: is for CPUs; add --device cpu, or leave it out")
+    for network in filter(is_external, config.network):
+        build_external(network)  # raises, before anything is trained, if it cannot be built
     prepare_processor(config.threads)
     return resolve(config, gpu)
 
@@ -184,16 +188,22 @@ def train_one(
     from .objectives import build_objective
     from .report import save_widths_picture, versions
 
-    place = run_folder(folder, run)
+    place, code = run_folder(folder, run), code_of(run.network)
     if (place / RUN).exists():
-        check_same(place / RUN, read_json(place / RUN), config, mark)
+        known = read_json(place / RUN)
+        check_same(place / RUN, known, config, mark)
+        if known.get("code", "") != code:
+            raise ValueError(
+                f"{place}: of {run.network} as it was before it was changed; choose another "
+                "--run-dir, or delete that folder"
+            )
     if is_finished(place):
         read_configuration(place / WEIGHTS)  # raises, if it is damaged
         return read_made(place / METRICS, "metric")
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
     identity = {**run._asdict(), **task.about}
-    settings = {"run": identity, **identify(config, mark), "versions": versions()}
+    settings = {"run": identity, **identify(config, mark), "code": code, "versions": versions()}
     if fabric.is_global_zero:
         write_json(place / RUN, settings)
         rows.save(place / "split.npz")

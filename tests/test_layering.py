@@ -51,7 +51,8 @@ BESIDE = {
     "gauges": {"pictures"},
     "figures": {*LINE, "evaluate", "report", "pictures", "gauges"},
     "page": {*LINE, "files", "evaluate", "report", "comparison", "figures"},
-    "options": set(),
+    "external": set(),
+    "options": {"external"},
     "settings": {"options"},
     "config": {"settings", *CONFIGS},
     "commandline": {"options"},
@@ -80,6 +81,7 @@ def allowed(module: str) -> set[str]:
             "splits": {"options"},
             "read": {"options"},
             "tasks": {"checkpoint"},
+            "networks": {"external"},
             "pictures": {"pictures", "evaluate"},
         }.get(name, set())
         return {*LINE, "files", "split", "compat", domain, *special}

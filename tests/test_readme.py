@@ -103,21 +103,18 @@ def test_molecules_of_ones_own_are_trained_on_and_judged(tmp_path, monkeypatch):
     assert (tmp_path / "runs/mine/state.pt").exists()
 
 
-def test_images_are_learned_by_a_network_of_ones_own(tmp_path, monkeypatch):
-    class Mine(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.scores = torch.nn.Linear(3, 4)
-
-        def forward(self, batch):
-            return self.scores(batch.images.mean((2, 3)))
+def test_the_command_takes_the_network_of_a_file(tmp_path, monkeypatch):
+    from molaug.molecules.networks import build_network
+    from molaug.molecules.pyg import PygNetwork
 
     monkeypatch.chdir(tmp_path)
-    code = next(block for block in python_blocks() if "images.tasks" in block)
-    sizes = "epochs=1, train_size=64, validation_size=16, test_size=16"
-    scope = {"network": Mine()}
-    exec(code.replace("epochs=20", sizes), scope, scope)
-    assert set(scope["verdicts"]) == {"r"}
+    Path("mine.py").write_text(next(block for block in python_blocks() if "# mine.py" in block))
+    line = next(line for line in README.splitlines() if "--network mine.py" in line)
+    network = build_network(line.split("--network ")[1].split()[0])
+    assert isinstance(network, PygNetwork)
+    molecules = load_sample().take(slice(0, 4))
+    batch, _ = MoleculeExamples(molecules, np.zeros(4)).gather(torch.arange(4))
+    assert network(batch).shape == (4,)
 
 
 def test_shards_are_written_and_opened(tmp_path, monkeypatch):

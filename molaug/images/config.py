@@ -43,6 +43,7 @@ class ImageConfig(RunConfig):
         "network, one run each; conv13 has 13 layers, c8 is equivariant to turns by 45 degrees",
         "task",
         choices=CLASSIFIERS,
+        own=True,
     )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
     generators: tuple[str, ...] = option(
@@ -172,7 +173,9 @@ class MapConfig(ImageConfig):
     """Base of the tasks that predict a class per pixel."""
 
     kind = "map"
-    network: tuple[str, ...] = option(("unet",), "network, one run each", "task", choices=("unet",))
+    network: tuple[str, ...] = option(
+        ("unet",), "network, one run each", "task", choices=("unet",), own=True
+    )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
 
 

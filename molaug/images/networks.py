@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from molaug.external import build_external, is_external
+
 from .batch import ImageBatch
 from .config import GROUPS_OF_CHANNELS
 from .equivariant import CyclicNetwork
@@ -117,7 +119,9 @@ class MapNetwork(nn.Module):
 
 
 def build_network(name: str, *, inputs: int, outputs: int, channels: int, layers: int) -> nn.Module:
-    """`residual`, `conv13` or `c8`, or `unet`, whose output is a map."""
+    """`residual`, `conv13` or `c8`, or `unet`, whose output is a map; or FILE.py:NAME."""
+    if is_external(name):
+        return build_external(name)
     if name == "residual":
         return ResidualNetwork(inputs, outputs, channels, layers)
     if name == "conv13":

@@ -81,6 +81,7 @@ class MoleculeConfig(RunConfig):
         "vectors, all with distances and with the others, which are from the literature",
         "task",
         choices=NETWORKS,
+        own=True,
     )
     group: str = option("se3", "what to learn a symmetry within", "symmetry", choices=GROUPS)
     generators: tuple[str, ...] = option(

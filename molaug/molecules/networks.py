@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from molaug.external import build_external, is_external
+
 from .action import Output
 from .batch import MoleculeBatch
 from .config import SCALAR_ONLY
@@ -162,10 +164,15 @@ class GraphNetwork(nn.Module):
 def build_network(
     name: str, *, output: Output = "scalar", channels: int = 48, layers: int = 3
 ) -> nn.Module:
-    """A network by its name on the command line: a level of `GraphNetwork`, or an opponent.
+    """A network by its name on the command line: a level of `GraphNetwork`, an opponent, or
+    FILE.py:NAME, which is `PygNetwork`'s to call unless its forward takes one `batch` alone.
 
     Raises ValueError for an unknown name.
     """
+    if is_external(name):
+        from .pyg import wrap
+
+        return wrap(build_external(name), output)
     if name in get_args(Level):
         return GraphNetwork(
             level=cast(Level, name), output=output, channels=channels, layers=layers

@@ -59,12 +59,7 @@ class PygNetwork(nn.Module):
         self.model, self.output, self.scale = model, output, scale
         self.cutoff, self.largest_charge = cutoff, largest_charge
         arguments = inspect.signature(model.forward).parameters
-        variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
-        required = [
-            name
-            for name, one in arguments.items()
-            if one.default is one.empty and one.kind not in variable
-        ]
+        required = required_arguments(model)
         asks_for_edges = "edge_index" in required
         self.by_name = {"z", "pos", "batch"} <= arguments.keys() or asks_for_edges
         given = GIVEN if cutoff is not None else GIVEN[:-1]  # no edges, no edge_index
@@ -114,6 +109,21 @@ class PygNetwork(nn.Module):
                 f"{tuple(prediction.shape)}; a {self.output} for {graphs} molecules has {shape}"
             )
         return prediction.reshape(shape)
+
+
+def required_arguments(model: nn.Module) -> list[str]:
+    """What its forward cannot be called without."""
+    variable = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+    return [
+        name
+        for name, one in inspect.signature(model.forward).parameters.items()
+        if one.default is one.empty and one.kind not in variable
+    ]
+
+
+def wrap(model: nn.Module, output: Output) -> nn.Module:
+    """As a network on a `MoleculeBatch`, which it is if its forward takes one `batch` alone."""
+    return model if required_arguments(model) == ["batch"] else PygNetwork(model, output=output)
 
 
 def connect(

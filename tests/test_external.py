@@ -1,0 +1,117 @@
+"""A network of one's own takes the place of ours, by the file it is in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from molaug.external import build_external
+from molaug.images.tasks import load_task
+from molaug.molecules.networks import GraphNetwork, build_network
+from molaug.molecules.pyg import PygNetwork
+from molaug.train import main
+
+NETWORKS = """
+import helper
+import torch
+
+
+class Scores(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scores = torch.nn.Linear(3, helper.CLASSES)
+
+    def forward(self, batch):
+        return self.scores(batch.images.mean((2, 3)))
+
+
+class Sums(torch.nn.Module):
+    def forward(self, z, pos, batch):
+        return torch.zeros(int(batch.max()) + 1).index_add(0, batch, z.float())
+
+
+def ours():
+    from molaug import GraphNetwork
+
+    return GraphNetwork(channels=8, layers=1)
+
+
+def wrapped():
+    from molaug import PygNetwork
+
+    return PygNetwork(Sums(), scale=2.0)
+
+
+number = 3
+three = lambda: 3
+"""
+SPRITES = ["sprites", "--device", "cpu", "--train-size", "64", "--validation-size", "16"]
+SPRITES += ["--test-size", "16", "--epochs", "1", "--test-copies", "2", "--symmetry", "learned"]
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "helper.py").write_text("CLASSES = 4\n")
+    (tmp_path / "mine.py").write_text(NETWORKS)
+    return tmp_path / "mine.py"
+
+
+def test_what_a_forward_takes_decides_how_it_is_called(file):
+    assert type(build_network("mine.py:Sums")) is PygNetwork
+    assert build_network("mine.py:wrapped").scale == 2.0  # and is not wrapped again
+    assert type(build_network(f"{file}:ours")) is GraphNetwork
+
+
+def test_a_vector_is_asked_of_a_network_for_vectors(file):
+    assert build_network("mine.py:Sums", output="vector").output == "vector"
+
+
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [
+        ("none.py:Scores", "FileNotFoundError: no such file as none.py"),
+        ("mine.py:Nothing", "has no attribute 'Nothing'"),
+        ("mine.py:number", "TypeError: 'int' object is not callable"),
+        ("mine.py:three", "makes no torch module, but 3"),
+        ("broken.py:x", "SyntaxError: "),
+        ("text.txt:x", "ImportError: text.txt is no Python file"),
+    ],
+)
+def test_what_is_no_network_is_said_before_anything_is_trained(network, why, file, capsys):
+    Path("broken.py").write_text("def\n")
+    Path("text.txt").write_text("x")
+    assert main([*SPRITES, "--network", "residual", network, "--run-dir", "run"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"molaug: --network {network}: ")
+    assert why in said
+    assert len(said.splitlines()) == 1
+    assert not Path("run").exists()
+
+
+def test_a_name_without_a_file_is_told_what_there_is(capsys):
+    with pytest.raises(SystemExit):
+        main([*SPRITES, "--network", "mine"])
+    assert "conv13, c8, FILE.py:NAME" in capsys.readouterr().err
+
+
+def test_a_run_comes_back_until_its_file_is_changed(file, capsys):
+    asked = [*SPRITES, "--network", "mine.py:Scores", "--run-dir", "run"]
+    assert main(asked) == 0
+    place = Path("run/learned-mine.py_Scores-0")
+    weights = (place / "weights.safetensors").read_bytes()
+    assert json.loads((place / "metrics.json").read_text())["network"] == "mine.py:Scores"
+    task = load_task(place)
+    assert task.model.network.scores.weight.shape == (4, 3)
+    assert not torch.equal(
+        task.model.network.scores.weight, build_external("mine.py:Scores").scores.weight
+    )
+    assert main(asked) == 0
+    assert (place / "weights.safetensors").read_bytes() == weights
+    file.write_text(NETWORKS + "# changed\n")
+    capsys.readouterr()
+    assert main(asked) == 1
+    assert "of mine.py:Scores as it was before it was changed" in capsys.readouterr().err
