@@ -68,11 +68,6 @@ def test_the_picture_of_standing_molecules_is_that_of_its_results(tables):
     assert drawn == standing.draw(standing.read_results("cpu")["rows"])
 
 
-def test_the_table_of_pairs_is_that_of_its_results(tables):
-    made = importlib.import_module("opponents").table("again")
-    assert tables.read_table("opponents-again") == made
-
-
 def test_the_table_of_a_long_run_is_that_of_its_results(tables):
     made = importlib.import_module("ablation").table("long")
     assert tables.read_table("ablation-long") == made
