@@ -16,7 +16,7 @@ def main() -> int:
     try:
         # Only now, so that Ctrl-C while they load is met below.
         from .config import CONFIGS
-        from .files import read_json
+        from .files import checksum, read_json
         from .folder import CONFIG, Run
         from .loop import NotFinite
         from .processes import prepare_processor
@@ -29,8 +29,11 @@ def main() -> int:
         out = console(live=False)  # the bars of several would overwrite each other
         try:
             data = tasks_of(config).open_data(config)
+            mark = checksum(tasks_of(config).arrays_of(data))
+            if mark != known["data"]:
+                raise ValueError(f"{place}: the data changed since the command began")
             run = Run(symmetry, network, int(seed))
-            row = train_one(data, known["data"], config, run, folder, out, label)
+            row = train_one(data, mark, config, run, folder, out, label)
         except (ValueError, OSError, NotFinite) as error:
             print(f"molaug: {error}", file=sys.stderr)
             return 1

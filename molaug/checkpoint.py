@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from .files import write_bytes
+from .external import code_of
+from .files import checksum, write_bytes
 
 WEIGHTS = "weights.safetensors"
 
@@ -91,13 +92,30 @@ def find_run(folder: Path) -> Path:
     return found[0]
 
 
+def check_code(network: str, settings: Mapping[str, Any]) -> None:
+    """Raises ValueError if a run with these settings had another code of its network."""
+    if code_of(network) != settings.get("code", ""):
+        raise ValueError(
+            f"--network {network}: the file is not what it was when this run was trained; take the "
+            "one of then, or another --run-dir"
+        )
+
+
+def check_data(run: Path | str, settings: Mapping[str, Any], arrays: Sequence[Any]) -> None:
+    """Raises ValueError if a run was trained on other data: what was of its training may then be in
+    a test."""
+    if checksum(arrays) != settings["data"]:
+        raise ValueError(f"{run}: its data has changed since it was trained")
+
+
 def read_run(folder: Path | str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """Of a finished run, by its folder or that of a command with one run: its weights file, which
     cell of the grid it is (symmetry, network, seed), and all that `read_configuration` gives.
 
-    Raises as `find_run`.
+    Raises as `find_run`, and ValueError if its network is one of a file that has changed.
     """
     weights = find_run(Path(folder)) / WEIGHTS
     settings = read_configuration(weights)
     cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
+    check_code(cell["network"], settings)
     return weights, cell, settings

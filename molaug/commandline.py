@@ -106,15 +106,15 @@ _METAVARS = {int: "N", float: "X", str: "NAME", Path: "PATH"}
 
 
 def _help(flag: Flag, default: Any) -> str:
-    own = ("or FILE.py:NAME, a class or function of yours",) if flag.own else ()
-    choices = f" ({', '.join((*flag.choices(), *own))})" if flag.choices() else ""
+    external = ("or FILE.py:NAME, a class or function of yours",) if flag.external else ()
+    choices = f" ({', '.join((*flag.choices(), *external))})" if flag.choices() else ""
     return f"{flag.help}{choices} [{_show_default(flag, default)}]".replace("%", "%%")
 
 
 def _show_default(flag: Flag, default: Any) -> str:
     if isinstance(default, tuple) and default:
         return " ".join(default)
-    if flag.unset and default in (None, ()):
+    if flag.unset and default in (None, (), ""):
         return flag.unset
     return f"{default:.3g}" if isinstance(default, float) else str(default)
 

@@ -74,8 +74,12 @@ def claim_folder(folder: Path, config: RunConfig, data: str) -> Iterator[None]:
     """The folder for this command alone while open; the first of its processes holds it for all.
 
     Writes what it is a run of, or makes sure that the folder's run is the same. Raises ValueError,
-    naming the settings that differ, if another run lives there, and if another command is using it.
+    naming the settings that differ, if another run lives there, if another command is using it, and
+    if two networks would share a folder.
     """
+    places = [run_folder(folder, run) for run in runs(config)]
+    if len({*places}) < len(places):
+        raise ValueError(f"--network {' '.join(config.network)}: two of one name; rename a file")
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"--run-dir {folder}: is a file; give a folder, which may be new")
     with lock_folder(folder) if is_first() else nullcontext():
@@ -83,7 +87,7 @@ def claim_folder(folder: Path, config: RunConfig, data: str) -> Iterator[None]:
         if path.exists():
             check_same(path, read_json(path), config, data)
         if is_first():
-            for place in (folder, *(run_folder(folder, run) for run in runs(config))):
+            for place in (folder, *places):
                 remove_partial(place)
             write_json(path, identify(config, data))
         yield

@@ -18,14 +18,14 @@ class Flag:
     """What a field says about its flag; a number is allowed if at_least <= it <= at_most and
     above < it < below.
 
-    `unset` says what None, or no value at all, stands for; `own` that FILE.py:NAME may be given in
-    place of a choice.
+    `unset` says what None, or no value at all, stands for; `external` that FILE.py:NAME may be
+    given in place of a choice.
     """
 
     help: str
     section: str
     choices: Callable[[], tuple[str, ...]] = tuple
-    own: bool = False
+    external: bool = False
     unset: str = ""
     at_least: float = -math.inf
     above: float = -math.inf
@@ -152,8 +152,8 @@ def _check_field(flag: str, spec: Field[Any], value: Any) -> None:
 
 
 def _check_value(flag: str, rules: Flag, value: Any) -> None:
-    if isinstance(value, str) and rules.choices() and not (rules.own and is_external(value)):
-        check_choice(flag, value, (*rules.choices(), *("FILE.py:NAME",) * rules.own))
+    if isinstance(value, str) and rules.choices() and not (rules.external and is_external(value)):
+        check_choice(flag, value, (*rules.choices(), *("FILE.py:NAME",) * rules.external))
     if isinstance(value, bool | int | float):
         _check_range(flag, rules, value)
 

@@ -82,6 +82,9 @@ def text(x: float, y: float, content: str, *, anchor: str = "start", size: float
     )
 
 
+MOST_POINTS = 500  # of a line, more than it has pixels
+
+
 def line_chart(
     title: str,
     x_label: str,
@@ -95,8 +98,9 @@ def line_chart(
     x = Axis(x_label, 0.0, steps, [(0.0, "0"), (steps, f"{steps:g}")])
     heights = [y_max * k / 4 for k in range(5)]
     y = Axis(y_label, 0.0, y_max, [(height, f"{height:.3g}") for height in heights])
+    every = math.ceil(steps / MOST_POINTS)
     series = {
-        name: Series([(float(i), value) for i, value in enumerate(values)])
+        name: Series([(float(i), v) for i, v in enumerate(values) if i % every == 0 or i == steps])
         for name, values in lines.items()
     }
     return curve_chart(title, x, y, series)

@@ -42,6 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from .molecules.tasks import load_model
 
     try:
+        if asked.copies < 1:
+            raise ValueError(f"--copies {asked.copies}: must be at least 1")
         if asked.out and asked.out.is_dir():
             raise ValueError(f"--out {asked.out}: is a folder; name a file")
         if files := [text for text in asked.smiles if Path(text).is_file()]:
@@ -49,11 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = find_run(asked.run)
         model, about = load_model(run)
         refused: list[str] | None = [] if asked.skip else None
-        rules = Rules(about["source"], frozenset(about["elements"]), about["source"] == "QM9")
+        is_qm9 = about["task"] == "qm9"
+        rules = Rules(about["source"], frozenset(about["elements"]), neutral=is_qm9)
         labels, molecules = read_molecules(asked.files, asked.smiles, refused, rules)
         said = describe(run, about, molecules, asked.copies)
         # Networks know molecules where they were trained; those of QM9 lie near the origin.
-        if about["source"] == "QM9" or about["frame"] != "raw":
+        if is_qm9 or about["frame"] != "raw":
             molecules = orient(molecules, "centred")
         middle, spread = predict(model, labels, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)
@@ -104,8 +107,6 @@ def predict(
 
     from .molecules.tasks import MoleculeExamples
 
-    if copies < 1:
-        raise ValueError(f"--copies {copies}: must be at least 1")
     examples = MoleculeExamples(molecules, np.zeros(len(molecules)))
     torch.manual_seed(0)
     with torch.no_grad():
@@ -172,7 +173,7 @@ def write_csv(
         ["molecule", "name", "atoms", *columns, *(f"copies differ: {c}" for c in columns)]
     )
     for i, (label, size) in enumerate(zip(labels, molecules.sizes.tolist(), strict=True)):
-        numbers = [f"{float(v[(i, *p)]):.4f}" for v in (middle, spread) for p in parts.values()]
+        numbers = [f"{float(v[(i, *p)]):.10g}" for v in (middle, spread) for p in parts.values()]
         writer.writerow([label.place, label.name, size, *numbers])
     return text.getvalue()
 

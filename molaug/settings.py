@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
@@ -36,14 +36,14 @@ Sizes = Mapping[str, Any]
 class RunConfig(Config):
     """Base of the configurations of `molaug.train`; a subclass names a task.
 
-    home: the module that makes the task. presets: values, by preset, of fields
+    tasks_module: the one that makes the task. presets: values, by preset, of fields
     left open. usual: values where the preset has none. A size in neither means all the data.
     subject: fields whose values come first in the name of a run. decisive: fields on which the
     sizes of the data depend.
     """
 
     task: ClassVar[str]
-    home: ClassVar[str]
+    tasks_module: ClassVar[str]
     presets: ClassVar[Mapping[str, Sizes]]
     usual: ClassVar[Sizes] = {
         "schedule": "cosine",
@@ -211,9 +211,15 @@ class RunConfig(Config):
         return "-".join([self.task, *subject, *size, *changed])
 
 
+def name_files(files: Sequence[Path]) -> str:
+    """The first of them, and how many more there are."""
+    names = [path.name for path in files[:1]]
+    return "+".join([*names, *([str(len(files) - 1)] if len(files) > 1 else [])])
+
+
 def _as_word(value: str | tuple[Path, ...]) -> str:
     """For the name of a folder."""
-    text = value if isinstance(value, str) else "+".join(path.name for path in value)
+    text = value if isinstance(value, str) else name_files(value)
     return re.sub(r"[^\w.+]", "_", text)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .commandline import parse
 from .config import CONFIGS, RunConfig, resolve
-from .external import build_external, code_of, is_external
+from .external import code_of, complaints_of, is_external
 from .folder import (
     CURVES,
     HISTORY,
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mark = checksum(tasks_of(config).arrays_of(data))
         folder = config.run_dir or Path("runs") / config.run_name
         config = config.settle(data)
+        try_networks(data, config)
         if asked.preset == "auto":
             out.print(describe_preset(config))
         with claim_folder(folder, config, mark):
@@ -89,14 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def tasks_of(config: RunConfig) -> Any:
     """The module that knows the data and the models of a task, with open_data, arrays_of,
     build_task, describe and illustrate."""
-    return import_module(f".{config.home}", __package__)
+    return import_module(f".{config.tasks_module}", __package__)
 
 
 def prepare_run(config: RunConfig) -> RunConfig:
     """Resolve the preset for this machine, and set threads.
 
-    Raises ValueError if this machine lacks the devices that were asked for, and for a network of
-    one's own that cannot be built.
+    Raises ValueError if this machine lacks the devices that were asked for.
     """
     import torch
 
@@ -109,10 +109,25 @@ def prepare_run(config: RunConfig) -> RunConfig:
         raise ValueError(f"--devices {config.devices}: there are {gpus} GPUs here")
     if gpu and (config.jobs or 1) > 1:
         raise ValueError(f"--jobs {config.jobs}: is for CPUs; add --device cpu, or leave it out")
-    for network in filter(is_external, config.network):
-        build_external(network)  # raises, before anything is trained, if it cannot be built
     prepare_processor(config.threads)
     return resolve(config, gpu)
+
+
+def try_networks(data: Any, config: RunConfig) -> None:
+    """Raises ValueError, in one line, if a network of one's own cannot be built, or does not learn
+    from two training examples."""
+    import torch
+
+    from .task import check_shapes
+
+    for network in filter(is_external, config.network):
+        cell = {"symmetry": config.symmetry[0], "network": network, "seed": config.seed}
+        task, _ = tasks_of(config).build_task(data, config, **cell)
+        batch, target = task.train.gather(torch.arange(2))
+        with complaints_of(network):
+            output = task.model(batch)
+            check_shapes(output, target)
+            task.loss(output, task.model.scaling.to_standard(target)).backward()
 
 
 def describe_preset(config: RunConfig) -> str:
@@ -180,7 +195,7 @@ def train_one(
 
     mark: the checksum of the data.
     """
-    from .checkpoint import WEIGHTS, read_configuration, save_weights
+    from .checkpoint import WEIGHTS, check_code, read_configuration, save_weights
     from .evaluate import measure_curves
     from .files import read_json, write_json
     from .history import write_history
@@ -188,22 +203,20 @@ def train_one(
     from .objectives import build_objective
     from .report import save_widths_picture, versions
 
-    place, code = run_folder(folder, run), code_of(run.network)
+    place = run_folder(folder, run)
     if (place / RUN).exists():
         known = read_json(place / RUN)
         check_same(place / RUN, known, config, mark)
-        if known.get("code", "") != code:
-            raise ValueError(
-                f"{place}: of {run.network} as it was before it was changed; choose another "
-                "--run-dir, or delete that folder"
-            )
+        check_code(run.network, known)
     if is_finished(place):
         read_configuration(place / WEIGHTS)  # raises, if it is damaged
         return read_made(place / METRICS, "metric")
     fabric = start_fabric(config.device, config.devices)
     task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
     identity = {**run._asdict(), **task.about}
-    settings = {"run": identity, **identify(config, mark), "code": code, "versions": versions()}
+    settings = {"run": identity, **identify(config, mark), "versions": versions()}
+    if is_external(run.network):
+        settings["code"] = code_of(run.network)
     if fabric.is_global_zero:
         write_json(place / RUN, settings)
         rows.save(place / "split.npz")

@@ -45,6 +45,11 @@ def wrapped():
     return PygNetwork(Sums(), scale=2.0)
 
 
+class Fails(torch.nn.Module):
+    def forward(self, batch):
+        return 1 / 0
+
+
 number = 3
 three = lambda: 3
 """
@@ -55,6 +60,7 @@ SPRITES += ["--test-size", "16", "--epochs", "1", "--test-copies", "2", "--symme
 @pytest.fixture
 def file(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)  # as `python -m` does
     (tmp_path / "helper.py").write_text("CLASSES = 4\n")
     (tmp_path / "mine.py").write_text(NETWORKS)
     return tmp_path / "mine.py"
@@ -73,17 +79,19 @@ def test_a_vector_is_asked_of_a_network_for_vectors(file):
 @pytest.mark.parametrize(
     ("network", "why"),
     [
-        ("none.py:Scores", "FileNotFoundError: no such file as none.py"),
+        ("none.py:Scores", "there is no file "),
         ("mine.py:Nothing", "has no attribute 'Nothing'"),
         ("mine.py:number", "TypeError: 'int' object is not callable"),
         ("mine.py:three", "makes no torch module, but 3"),
+        ("mine.py:Sums", "TypeError: Sums.forward() missing"),  # which is for molecules
+        ("mine.py:Fails", "ZeroDivisionError: division by zero (mine.py, line "),
         ("broken.py:x", "SyntaxError: "),
-        ("text.txt:x", "ImportError: text.txt is no Python file"),
+        ("text.txt:x", "NameError: "),
     ],
 )
 def test_what_is_no_network_is_said_before_anything_is_trained(network, why, file, capsys):
     Path("broken.py").write_text("def\n")
-    Path("text.txt").write_text("x")
+    Path("text.txt").write_text("nothing\n")
     assert main([*SPRITES, "--network", "residual", network, "--run-dir", "run"]) == 1
     said = capsys.readouterr().err
     assert said.startswith(f"molaug: --network {network}: ")
@@ -114,4 +122,32 @@ def test_a_run_comes_back_until_its_file_is_changed(file, capsys):
     file.write_text(NETWORKS + "# changed\n")
     capsys.readouterr()
     assert main(asked) == 1
-    assert "of mine.py:Scores as it was before it was changed" in capsys.readouterr().err
+    assert "the file is not what it was when this run was trained" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="the file is not what it was"):
+        load_task(place)
+
+
+def test_files_of_one_name_do_not_share_a_folder(file, capsys):
+    Path("other").mkdir()
+    (Path("other") / "mine.py").write_text(NETWORKS)
+    networks = ["--network", "mine.py:Scores", "other/mine.py:Scores"]
+    assert main([*SPRITES, *networks, "--run-dir", "run"]) == 1
+    assert "two of one name; rename a file" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_weights_start_from_the_seed_whatever_the_file_draws(file):
+    torch.manual_seed(3)
+    first = build_external("mine.py:Scores").scores.weight
+    file.write_text(NETWORKS + "torch.randn(5)\n")
+    torch.manual_seed(3)
+    assert torch.equal(build_external("mine.py:Scores").scores.weight, first)
+
+
+def test_runs_side_by_side_take_it_too(file, monkeypatch):
+    from molaug import train
+
+    monkeypatch.setattr(train, "AT_ONCE", 2)
+    asked = [*SPRITES, "--network", "mine.py:Scores", "--seeds", "2", "--jobs", "2"]
+    assert main([*asked, "--run-dir", "run"]) == 0
+    assert len(json.loads(Path("run/comparison.json").read_text())["rows"]) == 2

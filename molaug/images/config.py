@@ -26,7 +26,7 @@ FULL = {"epochs": 60, "batch_size": 128, "channels": 32, "layers": 3, "rate": 0.
 class ImageConfig(RunConfig):
     """Base of the tasks on images. kind: what is predicted, for which `tasks` has the rest."""
 
-    home = "images.tasks"
+    tasks_module = "images.tasks"
     kind: ClassVar[str] = "class"
     grey: ClassVar[bool] = False  # pictures without colour
     files: ClassVar[str] = "may"  # be given, must or cannot
@@ -43,7 +43,7 @@ class ImageConfig(RunConfig):
         "network, one run each; conv13 has 13 layers, c8 is equivariant to turns by 45 degrees",
         "task",
         choices=CLASSIFIERS,
-        own=True,
+        external=True,
     )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
     generators: tuple[str, ...] = option(
@@ -174,7 +174,7 @@ class MapConfig(ImageConfig):
 
     kind = "map"
     network: tuple[str, ...] = option(
-        ("unet",), "network, one run each", "task", choices=("unet",), own=True
+        ("unet",), "network, one run each", "task", choices=("unet",), external=True
     )
     group: str = option("so2", "what to learn a symmetry within", "symmetry", choices=GROUPS)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel, Scaling, build_scaling, mean_of_outputs
-from molaug.checkpoint import load_weights, read_run
+from molaug.checkpoint import check_data, load_weights, read_run
 from molaug.distributions import Distribution, Identity, LearnedUniform, Uniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
@@ -200,9 +200,11 @@ def load_task(run: Path | str, device: torch.device | str = "cpu") -> Task:
 
     weights, cell, settings = read_run(run)
     if settings["run"].get("task") not in CONFIGS:
-        raise ValueError(f"{run}: not a run on images; `molaug.molecules.tasks` opens it")
+        raise ValueError(f"{run}: not a run on images, but of {settings['task']}")
     config = CONFIGS[settings["run"]["task"]].from_dict(settings["config"])
-    task, _ = build_task(open_data(config), config, **cell, device=device)
+    pictures = open_data(config)
+    check_data(run, settings, arrays_of(pictures))
+    task, _ = build_task(pictures, config, **cell, device=device)
     load_weights(weights, task.model)
     task.model.eval()
     return task

@@ -17,10 +17,11 @@ OPPONENTS = ("e3nn", "vector_channels", *SCALAR_ONLY)
 NETWORKS = LEVELS + OPPONENTS
 FRAMES = ("raw", "centred", "random")
 DIRECTIONS = ("generators", "learned")
-OUTPUTS = ("scalar", "vector", "tensor")
+SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 SMALL = {"batch_size": 48, "channels": 48, "layers": 3, "rate": 0.01}
 LARGE = {"batch_size": 96, "channels": 256, "layers": 8, "rate": 0.002}
 HEADS = 8  # of ViSNet
+STEPS = 4_000  # that widths need to open
 
 
 def target_names() -> tuple[str, ...]:
@@ -58,7 +59,7 @@ def split_sizes(name: str) -> dict[str, int]:
 class MoleculeConfig(RunConfig):
     """Base of the tasks on molecules."""
 
-    home = "molecules.tasks"
+    tasks_module = "molecules.tasks"
     usual: ClassVar = {
         **RunConfig.usual,
         "schedule": "linear",
@@ -81,7 +82,7 @@ class MoleculeConfig(RunConfig):
         "vectors, all with distances and with the others, which are from the literature",
         "task",
         choices=NETWORKS,
-        own=True,
+        external=True,
     )
     group: str = option("se3", "what to learn a symmetry within", "symmetry", choices=GROUPS)
     generators: tuple[str, ...] = option(
@@ -233,10 +234,9 @@ class FilesConfig(MoleculeConfig):
     """Train on molecules and targets from files of your own, and compare symmetries."""
 
     task = "molecules"
-    home = "molecules.own"
+    tasks_module = "molecules.from_files"
     subject = ("files", "target")
     presets: ClassVar = {"quick": SMALL, "full": LARGE}
-    steps: ClassVar = {"quick": 4_000, "full": 20_000}  # at least
 
     files: tuple[Path, ...] = option(
         (),
@@ -250,7 +250,7 @@ class FilesConfig(MoleculeConfig):
         "scalar",
         "how the target turns with a molecule; a scalar does not",
         "task",
-        choices=OUTPUTS,
+        choices=tuple(SHAPES),
     )
     atom_references: bool = option(
         False,
@@ -268,13 +268,18 @@ class FilesConfig(MoleculeConfig):
         None,
         "passes over the data",
         "run",
-        unset="16 or more, for 4,000 steps; full 20,000",
+        unset="for 4,000 steps, 16 at least, full 60",
         at_least=1,
     )
 
     @property
     def output(self) -> str:
         return self.kind
+
+    def _check_data(self) -> None:
+        super()._check_data()
+        if self.atom_references and self.kind != "scalar":
+            raise ValueError(f"--atom-references: takes --kind scalar, not {self.kind}")
 
     def check_ready(self) -> None:
         if not self.files:
@@ -285,8 +290,9 @@ class FilesConfig(MoleculeConfig):
         if self.epochs is not None:
             return self
         assert self.batch_size is not None, "resolve() fills the sizes"
-        steps_per_epoch = -(-data.count(self) // self.batch_size)
-        return replace(self, epochs=max(16, -(-self.steps[self.preset] // steps_per_epoch)))
+        steps_per_epoch = -(-len(data.rows.train) // self.batch_size)
+        fewest = QM9Config.presets[self.preset]["epochs"]
+        return replace(self, epochs=max(fewest, -(-STEPS // steps_per_epoch)))
 
 
 CONFIGS: dict[str, type[MoleculeConfig]] = {

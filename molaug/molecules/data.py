@@ -45,7 +45,7 @@ class MoleculeSet:
     positions: np.ndarray  # (atoms, 3) float32 [Angstrom]
     charges: np.ndarray  # (atoms,) uint8, nuclear charges
     offsets: np.ndarray  # (graphs + 1,) int64
-    index: np.ndarray  # (graphs,) int32, the number of the molecule in QM9, from 1
+    index: np.ndarray  # (graphs,) int32, the number of the molecule in QM9 or its files, from 1
     properties: np.ndarray  # (graphs, 15) float64, columns and units as in targets.PROPERTIES
     mulliken: np.ndarray  # (atoms,) float32, Mulliken charges [e]
     smiles: np.ndarray  # (graphs,) bytes of fixed width
@@ -223,7 +223,7 @@ def orient(molecules: MoleculeSet, frame: str, seed: int = 0) -> MoleculeSet:
     frame : str
         `raw`: as in the files, where most first bonds lie along y. `centred`: raw, with the mean
         of the atoms at the origin. `random`: centred, then one rotation per molecule, uniform
-        over all rotations (Haar), that depends on `seed` and the QM9 index only: a molecule keeps
+        over all rotations (Haar), that depends on `seed` and the molecule's number only: it keeps
         it in any subset and any order.
     """
     if frame not in FRAMES:

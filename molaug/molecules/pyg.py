@@ -1,7 +1,7 @@
 """Networks of PyTorch Geometric behind the one interface: a MoleculeBatch in, a prediction out.
 
 PyG's own graph builder, `radius_graph`, needs a compiled extension (pyg-lib or torch-cluster). For
-molecules of at most 29 atoms it is not needed: all pairs are listed and those within the cutoff
+small molecules it is not needed: all pairs are listed and those within the cutoff
 kept, which is what it computes. What that took:
 
 - SchNet runs as published: its `interaction_graph` argument takes a graph builder.
@@ -25,10 +25,10 @@ from torch_geometric.utils import scatter
 
 from .action import Output
 from .batch import MoleculeBatch
+from .config import SHAPES
 from .geometry import TYPICAL_ATOMS
 
 GIVEN = ("z", "pos", "batch", "edge_index")  # what a model may ask for, by these names
-SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
 
 
 class PygNetwork(nn.Module):

@@ -19,12 +19,13 @@ import numpy as np
 
 from molaug.options import suggest
 
+from .config import SHAPES
 from .data import MoleculeSet
 from .targets import ELEMENTS
 
 CLOSEST = 0.5  # [Angstrom], less than the length of any bond
 SEED = 0  # of the geometries made for SMILES
-DATA_ITEM = re.compile(r"^>.*<(.+?)>.*\n(.*)$", re.MULTILINE)  # of an sdf: name and first line
+DATA_ITEM = re.compile(r"^>.*<(.+?)>.*\n((?:.*\S.*\n?)*)", re.MULTILINE)  # of an sdf: name, value
 EXTENDED = re.compile(r"\b(properties|lattice|pbc)\s*=", re.IGNORECASE)  # in the comment of an xyz
 
 
@@ -98,7 +99,7 @@ def read_labelled(
     molecules, values = [], []
     for label, make in _sources(files, ()):
         found = make()
-        _check_geometry(label.place, *found[:2])
+        _check_geometry(label.place, found)
         values.append(_read_target(label.place, found.properties, target, kind))
         molecules.append(found[:2])
     if not molecules:
@@ -107,18 +108,16 @@ def read_labelled(
     return replace(MoleculeSet.from_atoms(molecules), index=numbered), np.array(values)
 
 
-SHAPES: dict[str, tuple[int, ...]] = {"scalar": (), "vector": (3,), "tensor": (3, 3)}
-
-
 def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: str) -> np.ndarray:
     if target not in properties:
-        names = [name for name, value in properties.items() if _numbers(value) is not None]
+        counts = {name: len(_numbers(value)) for name, value in properties.items()}
+        names = [name for name, n in counts.items() if n in (1, 3, 9)]
         if not names:
             raise ValueError(f"{place}: has no numbers beside its atoms, of which --target is one")
         raise ValueError(f"{place}: --target '{target}' is not in it: {suggest(target, names)}")
     numbers = _numbers(properties[target])
     count = 3 ** len(SHAPES[kind])
-    if numbers is None or len(numbers) != count or not np.isfinite(numbers).all():
+    if len(numbers) != count or not np.isfinite(numbers).all():
         found = str(properties[target])[:40]
         raise ValueError(
             f"{place}: {target} is {found}; --kind {kind} takes {count} finite "
@@ -132,13 +131,14 @@ def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: s
     return value
 
 
-def _numbers(value: Any) -> np.ndarray | None:
-    """All of a text, number or array, flat; None if it is something else."""
+def _numbers(value: Any) -> np.ndarray:
+    """All of a text, number or array, flat; none if it is something else."""
     try:
         words = value.replace(",", " ").split() if isinstance(value, str) else value
-        return np.asarray(words, np.float64).ravel()
+        found = np.asarray(words)
+        return found.astype(np.float64).ravel() if found.dtype != bool else np.zeros(0)
     except (ValueError, TypeError):
-        return None
+        return np.zeros(0)
 
 
 def read_molecules(
@@ -164,7 +164,7 @@ def read_molecules(
     for label, make in _sources(files, smiles):
         try:
             molecule = make()
-            _check_geometry(label.place, *molecule[:2])
+            _check_geometry(label.place, molecule)
             rules.check(label.place, molecule)
         except ValueError as error:
             if refused is None:
@@ -218,10 +218,13 @@ def _open(path: Path, errors: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(file, encoding="utf-8-sig", errors=errors)
 
 
-def _check_geometry(name: str, charges: np.ndarray, positions: np.ndarray) -> None:
-    """Raises ValueError for atoms that are nowhere, or too close to each other."""
+def _check_geometry(name: str, molecule: Found) -> None:
+    """Raises ValueError for atoms of no element, nowhere, or too close to each other."""
+    charges, positions = molecule.charges, molecule.positions
     if not len(charges):
         raise ValueError(f"{name}: has no atoms")
+    if len(bad := np.flatnonzero((charges < 1) | (charges > 118))):
+        raise ValueError(f"{name}, atom {bad[0] + 1}: there is no element {charges[bad[0]]}")
     if not np.isfinite(positions).all():
         raise ValueError(f"{name}: has a position that is no number")
     try:

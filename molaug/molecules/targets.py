@@ -218,9 +218,7 @@ def sum_references(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray
     return composition(molecules, elements) @ references[elements]
 
 
-def composition(
-    molecules: MoleculeSet, elements: Sequence[int] | np.ndarray = tuple(ELEMENTS)
-) -> np.ndarray:
-    """How many atoms of each element a molecule has, (graphs, elements) float64."""
+def composition(molecules: MoleculeSet, elements: Sequence[int] | np.ndarray) -> np.ndarray:
+    """How many atoms of each element, by nuclear charge, a molecule has, (graphs, elements)."""
     present = np.asarray(molecules.charges)[:, None] == np.asarray(elements)
     return np.add.reduceat(present.astype(np.float64), molecules.offsets[:-1])

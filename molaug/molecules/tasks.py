@@ -227,11 +227,11 @@ def build_task(
         # Total energies are learned without these: add them back to a prediction.
         **({} if references is None else {"atom_references": references.tolist()}),
     }
-    task = assemble(config, train, examples, about, symmetry=symmetry, network=network, seed=seed)
+    task = make_task(config, train, examples, about, symmetry=symmetry, network=network, seed=seed)
     return task, rows
 
 
-def assemble(
+def make_task(
     config: MoleculeConfig,
     train: MoleculeExamples,
     others: Mapping[str, MoleculeExamples],
@@ -255,6 +255,7 @@ def assemble(
         error=absolute_error,
         examples="molecules",
         about={
+            "task": config.task,
             "target": config.target,
             "frame": config.frame,
             "train_count": len(train),
@@ -286,9 +287,9 @@ def load_task(run: Path | str, molecules: MoleculeSet, device: torch.device | st
 
     Raises FileNotFoundError if the run has no weights yet, ValueError if it was not on QM9.
     """
-    weights, cell, config, _ = read_own_run(run)
+    weights, cell, config, _ = read_molecule_run(run)
     if not isinstance(config, QM9Config):
-        raise ValueError(f"{run}: a run of {config.task}; molaug.molecules.own opens it")
+        raise ValueError(f"{run}: a run of {config.task}; molaug.molecules.from_files opens it")
     task, _ = build_task(molecules, config, **cell, device=device)
     return restore(task, weights)
 
@@ -304,26 +305,26 @@ def load_model(run: Path | str) -> tuple[AveragedModel, dict[str, Any]]:
     """The trained model of a run, and what the run is: `target`, `unit`, `train_count`, ...; for
     neither are the molecules needed that it was trained on.
 
-    Raises as `read_own_run`.
+    Raises as `read_molecule_run`, and ValueError for one of an earlier version.
     """
-    weights, cell, config, about = read_own_run(run)
+    weights, cell, config, settings = read_molecule_run(run)
+    about: dict[str, Any] = settings["run"]
+    if "elements" not in about:
+        raise ValueError(f"{run}: trained by an earlier version; delete it and train it again")
     model = build_model(config, Scaling(), **cell)
     load_weights(weights, model)
     return model.eval(), about
 
 
-def read_own_run(
+def read_molecule_run(
     run: Path | str,
 ) -> tuple[Path, dict[str, Any], MoleculeConfig, dict[str, Any]]:
-    """Of a finished run on molecules: its weights, cell of the grid, configuration, and what it is.
+    """Of a finished run on molecules: its weights, cell of the grid, configuration, and all that
+    `read_run` gives.
 
-    Raises FileNotFoundError if the run has no weights yet, ValueError for one on images, or of an
-    earlier version.
+    Raises as `read_run`, and ValueError for one on images.
     """
     weights, cell, settings = read_run(run)
-    about = settings["run"]
     if settings["task"] not in CONFIGS:
         raise ValueError(f"{run}: a run of {settings['task']}; give one of {' or '.join(CONFIGS)}")
-    if "elements" not in about:
-        raise ValueError(f"{run}: trained by an earlier version; train it again")
-    return weights, cell, CONFIGS[settings["task"]].from_dict(settings["config"]), about
+    return weights, cell, CONFIGS[settings["task"]].from_dict(settings["config"]), settings

@@ -18,7 +18,7 @@ from rdkit.Chem import rdDistGeom
 
 from molaug.config import FilesConfig, resolve
 from molaug.molecules.data import load_sample, random_rotations
-from molaug.molecules.own import build_task, load_task, open_data
+from molaug.molecules.from_files import build_task, load_task, open_data
 from molaug.molecules.read import read_labelled
 from molaug.molecules.targets import target_values
 from molaug.molecules.tasks import ROTATED_SEED
@@ -95,7 +95,7 @@ def test_a_target_may_be_an_item_of_an_sdf_and_ions_are_taken(tmp_path):
         molecule = Chem.AddHs(Chem.MolFromSmiles(smiles))
         rdDistGeom.EmbedMolecule(molecule, randomSeed=1)
         molecule.SetProp("binding energy", value)
-        molecule.SetProp("moment", "1 2,3")
+        molecule.SetProp("moment", "1 2\n3")
         writer.write(molecule)
     writer.close()
     _, values = read_labelled([tmp_path / "a.sdf"], "binding energy")
@@ -131,6 +131,8 @@ def test_a_target_may_be_an_item_of_an_sdf_and_ions_are_taken(tmp_path):
             "scalar",
             "xyz 2: atoms 1 and 2 are",
         ),
+        ("1\na=T\nHe 0 0 0\n", "a", "scalar", "a is True; --kind scalar takes 1"),
+        ("1\na=1\nX 0 0 0\n", "a", "scalar", "xyz 1, atom 1: there is no element 0"),
         ("\n", "a", "scalar", "a.xyz: no molecules there"),
         ("1\na=1\nHe 0 0 0\n", "a", "scalar", "a.xyz: 1 molecules; give 100 at least"),
     ],
@@ -155,13 +157,16 @@ def test_files_are_needed_and_must_exist(tmp_path, capsys):
 def test_small_sets_have_epochs_enough_for_widths(file):
     config = resolve(FilesConfig(files=(file,), target="homo"), gpu=False)
     settled = config.settle(open_data(config))
-    steps_per_epoch = -(-101 // 48)  # of 120, 9 validate and 10 test
-    assert steps_per_epoch * settled.epochs >= 4_000 > steps_per_epoch * (settled.epochs - 1)
+    assert settled.epochs * -(-101 // 48) >= 4_000  # of 120, 9 validate and 10 test
+    assert (settled.epochs - 1) * -(-101 // 48) < 4_000
     few = resolve(FilesConfig(files=(file,), target="homo", epochs=3), gpu=False)
     assert few.settle(open_data(few)).epochs == 3
 
 
-@pytest.mark.parametrize(("name", "kind"), [("homo", "scalar"), ("dipole", "vector")])
+KINDS = {"homo": "scalar", "dipole": "vector", "quadrupole": "tensor"}
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS.items())
 def test_rotated_targets_turn_as_their_kind_says(file, name, kind):
     data, task, rows = make(file, target=name, kind=kind)
     every = np.concatenate([rows.train, rows.validation, rows.test])
@@ -173,9 +178,11 @@ def test_rotated_targets_turn_as_their_kind_says(file, name, kind):
     np.testing.assert_allclose(after.positions.numpy(), expected, atol=1e-5)
     centres = before.positions.sum(1) / before.mask.sum(1, keepdim=True)
     assert centres.abs().max() < 1e-5  # centred, though the file has them elsewhere
-    if kind == "vector":
-        value = torch.einsum("nij,nj->ni", torch.from_numpy(rotations), value)
-    assert torch.allclose(turned, value)
+    elements = torch.eye(4, dtype=torch.float64).repeat(len(first), 1, 1)
+    elements[:, :3, :3] = torch.from_numpy(rotations)
+    assert torch.allclose(task.model.augmentation.action.act_on_output(elements, turned), value)
+    if kind != "scalar":
+        assert not torch.allclose(turned, value, atol=0.1)
 
 
 def test_frames_may_be_those_of_the_file(file):
@@ -211,7 +218,7 @@ def test_a_run_comes_back_and_predicts_with_what_atoms_contribute(run, file, cap
 
 
 def test_a_run_is_told_from_others_and_its_elements_from_those_it_never_saw(run, tmp_path, capsys):
-    with pytest.raises(ValueError, match=r"a run of molecules; molaug\.molecules\.own opens it"):
+    with pytest.raises(ValueError, match=r"of molecules; molaug\.molecules\.from_files opens it"):
         load_qm9_task(run, load_sample())
     (tmp_path / "salt.xyz").write_text("2\n\nNa 0 0 0\nCl 0 0 2.4\n")
     assert predict([str(run), str(tmp_path / "salt.xyz")]) == 1
@@ -230,4 +237,53 @@ def test_other_molecules_under_one_name_are_other_data(run, file, tmp_path, caps
 
 def test_the_folder_of_a_run_is_named_by_files_and_target():
     config = FilesConfig(files=(Path("a/my set.xyz"), Path("b.sdf")), target="E/eV", unit="eV")
-    assert config.run_name == "molecules-my_set.xyz+b.sdf-E_eV-unit=eV"
+    assert config.run_name == "molecules-my_set.xyz+1-E_eV-unit=eV"
+
+
+@pytest.mark.parametrize("size", ["train", "validation", "test"])
+def test_more_than_there_is_cannot_be_asked_for(size, file, tmp_path, capsys):
+    asked = ["--files", str(file), "--target", "homo", f"--{size}-size", "119"]
+    assert train(["molecules", *asked, "--run-dir", str(tmp_path / "run")]) == 1
+    assert f"--{size}-size 119: choose from 1 to " in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_references_are_of_scalars_and_of_elements_that_were_trained_on(file, tmp_path, capsys):
+    asked = ["--files", str(file), "--atom-references", "--target"]
+    with pytest.raises(SystemExit):
+        train(["molecules", *asked, "dipole", "--kind", "vector"])
+    assert "--atom-references: takes --kind scalar, not vector" in capsys.readouterr().err
+    found = images()
+    rows = make(file, target="U0")[2]
+    found[int(rows.test[0])].symbols[0] = "Br"
+    ase.io.write(tmp_path / "some.xyz", found, format="extxyz")
+    asked[1] = str(tmp_path / "some.xyz")
+    assert train(["molecules", *asked, "U0", "--run-dir", str(tmp_path / "run")]) == 1
+    assert "no training molecule has the element 35" in capsys.readouterr().err
+
+
+def test_a_task_does_not_come_back_with_other_molecules(run, file, tmp_path, monkeypatch):
+    grown = ase.io.read(file, ":")
+    keep = file.read_bytes()
+    ase.io.write(file, [*grown, grown[0]], format="extxyz")
+    with pytest.raises(ValueError, match="its data has changed since it was trained"):
+        load_task(run)
+    file.write_bytes(keep)
+    assert len(load_task(run).train) == 101
+
+
+def test_small_numbers_are_predicted_with_their_digits_and_raw_frames_are_kept(tmp_path, capsys):
+    """Of a target that depends on where the molecule lies, and is small."""
+    found = images()
+    for i, image in enumerate(found):
+        image.positions -= 20 - i % 3
+        image.info = {"shift": 1e-6 * image.positions[:, 0].mean()}
+    ase.io.write(tmp_path / "some.xyz", found, format="extxyz")
+    asked = ["--files", str(tmp_path / "some.xyz"), "--target", "shift", "--symmetry", "none"]
+    asked += ["--frame", "raw", "--run-dir", str(tmp_path / "run"), *SMALL]
+    assert train(["molecules", *asked, "--epochs", "40"]) == 0
+    capsys.readouterr()
+    assert predict([str(tmp_path / "run"), str(tmp_path / "some.xyz")]) == 0
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    said = np.array([float(line["shift [units]"]) for line in lines])
+    assert np.corrcoef(said, [image.info["shift"] for image in found])[0, 1] > 0.9

@@ -10,20 +10,24 @@ import numpy as np
 import torch
 from torch import nn
 
+from molaug.checkpoint import check_data
+from molaug.options import flag_of
+from molaug.settings import name_files
 from molaug.split import Split
 from molaug.task import Task
 
 from .config import FilesConfig
 from .data import MoleculeSet, orient, random_rotations, rotate
 from .read import read_labelled
+from .splits import split
 from .targets import fit_references, sum_references
 from .tasks import (
     ROTATED_SEED,
     MoleculeExamples,
-    assemble,
     choose_rows,
     illustrate,
-    read_own_run,
+    make_task,
+    read_molecule_run,
     restore,
 )
 
@@ -34,31 +38,44 @@ FEWEST = 100  # molecules, of which 8 are of the test
 
 @dataclass(frozen=True)
 class Labelled:
-    """Molecules, and the target of each, as `read_labelled` gives both."""
+    """Molecules, the target of each, as `read_labelled` gives both, and a random split of them."""
 
     molecules: MoleculeSet
     values: np.ndarray
-
-    def count(self, config: FilesConfig) -> int:
-        """How many are trained on."""
-        return len(choose_rows(self.molecules, "random", config).train)
+    rows: Split
 
 
 def open_data(config: FilesConfig) -> Labelled:
     """What the files hold.
 
-    Raises as `read_labelled`, and ValueError for fewer molecules than can be divided.
+    Raises as `read_labelled`, and ValueError for fewer molecules than can be divided or are asked
+    for, and for elements without a reference.
     """
     config.check_ready()
     molecules, values = read_labelled(config.files, config.target, config.kind)
     if len(molecules) < FEWEST:
         raise ValueError(f"{config.files[0]}: {len(molecules)} molecules; give {FEWEST} at least")
-    return Labelled(orient(molecules, config.frame), values)
+    whole = split(molecules, "random", config.seed)
+    for name, rows in vars(whole).items():
+        if (getattr(config, f"{name}_size") or 0) > len(rows):
+            raise ValueError(
+                f"{flag_of(f'{name}_size')} {getattr(config, f'{name}_size')}: choose from 1 to "
+                f"{len(rows):,}, of {len(molecules):,} molecules"
+            )
+    rows = choose_rows(molecules, "random", config)
+    if config.atom_references:
+        known = np.unique(molecules.take(rows.train).charges)
+        if missing := {*np.unique(molecules.charges).tolist()} - {*known.tolist()}:
+            raise ValueError(
+                f"--atom-references: no training molecule has the element {min(missing)}; give "
+                "more with it, or leave out those that have it"
+            )
+    return Labelled(orient(molecules, config.frame), values, rows)
 
 
 def arrays_of(data: Labelled) -> list[np.ndarray]:
     """By which the data is known again."""
-    return [data.molecules.charges, data.molecules.positions, data.values]
+    return [data.molecules.offsets, data.molecules.charges, data.molecules.positions, data.values]
 
 
 def turn_values(values: np.ndarray, rotations: np.ndarray) -> np.ndarray:
@@ -79,10 +96,9 @@ def build_task(
     seed: int,
     device: torch.device | str = "cpu",
 ) -> tuple[Task, Split]:
-    """Everything the loop needs for one run, and the split it was given: a random one, which
-    depends on the seed of the configuration."""
-    rows = choose_rows(data.molecules, "random", config)
-    values, about = data.values, {}
+    """Everything the loop needs for one run, and the split of the data, which depends on the seed
+    of the configuration, not on that of the run."""
+    rows, values, about = data.rows, data.values, {}
     training = data.molecules.take(rows.train)
     if config.atom_references:
         references = fit_references(values[rows.train], training)
@@ -102,11 +118,11 @@ def build_task(
     }
     about |= {
         "unit": config.unit,
-        "source": " ".join(path.name for path in config.files),
+        "source": name_files(config.files),
         "elements": np.unique(training.charges).tolist(),
     }
     train = examples(rows.train)
-    task = assemble(config, train, others, about, symmetry=symmetry, network=network, seed=seed)
+    task = make_task(config, train, others, about, symmetry=symmetry, network=network, seed=seed)
     return task, rows
 
 
@@ -123,8 +139,10 @@ def describe(config: FilesConfig, rows: list[dict[str, Any]]) -> str:
 
 def load_task(run: Path | str, device: torch.device | str = "cpu") -> Task:
     """The task of a finished run, as that of `molecules.tasks`; its files are read again."""
-    weights, cell, config, _ = read_own_run(run)
+    weights, cell, config, settings = read_molecule_run(run)
     if not isinstance(config, FilesConfig):
         raise ValueError(f"{run}: a run of {config.task}; molaug.molecules.tasks opens it")
-    task, _ = build_task(open_data(config), config, **cell, device=device)
+    data = open_data(config)
+    check_data(run, settings, arrays_of(data))
+    task, _ = build_task(data, config, **cell, device=device)
     return restore(task, weights)
