@@ -94,7 +94,7 @@ def find_run(folder: Path) -> Path:
 
 def check_code(network: str, settings: Mapping[str, Any]) -> None:
     """Raises ValueError if a run with these settings had another code of its network."""
-    if code_of(network) != settings.get("code", ""):
+    if code_of(network).get("checksum") != settings.get("code", {}).get("checksum"):
         raise ValueError(
             f"--network {network}: the file is not what it was when this run was trained; take the "
             "one of then, or another --run-dir"
@@ -117,5 +117,7 @@ def read_run(folder: Path | str) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     weights = find_run(Path(folder)) / WEIGHTS
     settings = read_configuration(weights)
     cell = {name: settings["run"][name] for name in ("symmetry", "network", "seed")}
-    check_code(cell["network"], settings)
+    if code := settings.get("code"):  # the command may stand in another folder now
+        cell["network"] = f"{code['file']}:{cell['network'].rpartition(':')[2]}"
+        check_code(cell["network"], settings)
     return weights, cell, settings

@@ -23,9 +23,11 @@ def is_external(network: str) -> bool:
 def build_external(network: str) -> nn.Module:
     """What the class or function NAME of FILE.py, called without arguments, makes.
 
-    Raises ValueError, in one line, if there is none, or if it fails or makes no module.
+    Raises ValueError, in one line, if there is none, or if it fails or makes no module with weights
+    of known sizes.
     """
     import torch
+    from torch.nn.parameter import UninitializedParameter
 
     code, (path, _, name) = _read(network), network.rpartition(":")
     # Weights start from the seed, whatever the file itself draws.
@@ -35,6 +37,8 @@ def build_external(network: str) -> nn.Module:
         made = make()
     if not isinstance(made, torch.nn.Module):
         raise ValueError(f"--network {network}: makes no torch module, but {made!r:.40}")
+    if any(isinstance(weight, UninitializedParameter) for weight in made.parameters()):
+        raise ValueError(f"--network {network}: has lazy layers; give them their sizes")
     return made
 
 
@@ -43,17 +47,21 @@ def complaints_of(network: str) -> Iterator[None]:
     """Raises ValueError, in one line, for whatever an external network raises within."""
     try:
         yield
-    except Exception as error:  # of any kind: it is not our code
-        where = traceback.extract_tb(error.__traceback__)[-1]
+    except (Exception, SystemExit) as error:  # of any kind: it is not our code
+        path = network.rpartition(":")[0]
+        lines = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        where = f" (line {lines[-1].lineno})" if lines else ""
         why = " ".join(f"{type(error).__name__}: {error}".split())
-        raise ValueError(
-            f"--network {network}: {why} ({Path(where.filename).name}, line {where.lineno})"
-        ) from error
+        raise ValueError(f"--network {network}: {why:.200}{where}") from error
 
 
-def code_of(network: str) -> str:
-    """By which the file of an external network is known again; nothing, of one of molaug's."""
-    return hashlib.sha256(_read(network)).hexdigest()[:16] if is_external(network) else ""
+def code_of(network: str) -> dict[str, str]:
+    """Where the file of an external network is, and by what it is known again; nothing, of one of
+    molaug's."""
+    if not is_external(network):
+        return {}
+    checksum = hashlib.sha256(_read(network)).hexdigest()[:16]
+    return {"file": str(Path(network.rpartition(":")[0]).resolve()), "checksum": checksum}
 
 
 def _read(network: str) -> bytes:
@@ -66,6 +74,9 @@ def _read(network: str) -> bytes:
 def _load(code: bytes, path: str) -> ModuleType:
     """Not as an import does, which may take the compiled form of what the file was a moment ago."""
     module = ModuleType(f"molaug_external_{Path(path).stem}")
+    module.__file__ = str(Path(path).resolve())
     sys.modules[module.__name__] = module  # where dataclasses look
-    exec(compile(code, path, "exec"), vars(module))
+    if (folder := str(Path(module.__file__).parent)) not in sys.path:
+        sys.path.insert(0, folder)  # for what lies beside it
+    exec(compile(code, path, "exec", dont_inherit=True), vars(module))
     return module

@@ -51,12 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = find_run(asked.run)
         model, about = load_model(run)
         refused: list[str] | None = [] if asked.skip else None
-        is_qm9 = about["task"] == "qm9"
-        rules = Rules(about["source"], frozenset(about["elements"]), neutral=is_qm9)
+        rules = Rules(about["source"], frozenset(about["elements"]), about["neutral"])
         labels, molecules = read_molecules(asked.files, asked.smiles, refused, rules)
         said = describe(run, about, molecules, asked.copies)
         # Networks know molecules where they were trained; those of QM9 lie near the origin.
-        if is_qm9 or about["frame"] != "raw":
+        if about["task"] == "qm9" or about["frame"] != "raw":
             molecules = orient(molecules, "centred")
         middle, spread = predict(model, labels, molecules, asked.copies)
         values = add_atoms(middle, molecules, about)

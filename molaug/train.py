@@ -114,20 +114,33 @@ def prepare_run(config: RunConfig) -> RunConfig:
 
 
 def try_networks(data: Any, config: RunConfig) -> None:
-    """Raises ValueError, in one line, if a network of one's own cannot be built, or does not learn
-    from two training examples."""
+    """Raises ValueError, in one line, if a network of one's own cannot be built, does not learn
+    from two training examples, or passes no gradient on to its inputs, for widths to be learned."""
     import torch
 
+    from .averaging import evaluating
     from .task import check_shapes
 
+    learned = [symmetry for symmetry in config.symmetry if symmetry not in ("fixed", "none")]
     for network in filter(is_external, config.network):
-        cell = {"symmetry": config.symmetry[0], "network": network, "seed": config.seed}
-        task, _ = tasks_of(config).build_task(data, config, **cell)
+        symmetry = (learned or config.symmetry)[0]
+        build_task = tasks_of(config).build_task
+        task, _ = build_task(data, config, symmetry=symmetry, network=network, seed=config.seed)
+        if not any(weight.requires_grad for weight in task.model.network.parameters()):
+            raise ValueError(f"--network {network}: has nothing to train")
         batch, target = task.train.gather(torch.arange(2))
         with complaints_of(network):
             output = task.model(batch)
             check_shapes(output, target)
             task.loss(output, task.model.scaling.to_standard(target)).backward()
+            with torch.no_grad(), evaluating(task.model):
+                task.model(batch)
+        widths = task.model.augmentation.distribution.parameters()
+        if any(width.requires_grad and width.grad is None for width in widths):
+            raise ValueError(
+                f"--network {network}: no gradient reaches its inputs, and so no width can be "
+                "learned; leave out detach, no_grad and numpy, or take --symmetry fixed none"
+            )
 
 
 def describe_preset(config: RunConfig) -> str:
@@ -215,8 +228,8 @@ def train_one(
     task, rows = tasks_of(config).build_task(data, config, **run._asdict(), device=fabric.device)
     identity = {**run._asdict(), **task.about}
     settings = {"run": identity, **identify(config, mark), "versions": versions()}
-    if is_external(run.network):
-        settings["code"] = code_of(run.network)
+    if code := code_of(run.network):
+        settings["code"] = code
     if fabric.is_global_zero:
         write_json(place / RUN, settings)
         rows.save(place / "split.npz")

@@ -45,7 +45,21 @@ def wrapped():
     return PygNetwork(Sums(), scale=2.0)
 
 
-class Fails(torch.nn.Module):
+class Detached(Scores):
+    def forward(self, batch):
+        return self.scores(batch.images.detach().mean((2, 3)))
+
+
+class Stops(Scores):
+    def forward(self, batch):
+        raise SystemExit(3)
+
+
+def Lazy():
+    return torch.nn.LazyLinear(3)
+
+
+class Fails(Scores):
     def forward(self, batch):
         return 1 / 0
 
@@ -83,8 +97,11 @@ def test_a_vector_is_asked_of_a_network_for_vectors(file):
         ("mine.py:Nothing", "has no attribute 'Nothing'"),
         ("mine.py:number", "TypeError: 'int' object is not callable"),
         ("mine.py:three", "makes no torch module, but 3"),
-        ("mine.py:Sums", "TypeError: Sums.forward() missing"),  # which is for molecules
-        ("mine.py:Fails", "ZeroDivisionError: division by zero (mine.py, line "),
+        ("mine.py:Sums", "has nothing to train"),
+        ("mine.py:Fails", "ZeroDivisionError: division by zero (line 48)"),
+        ("mine.py:Stops", "SystemExit: 3 (line "),
+        ("mine.py:Lazy", "has lazy layers; give them their sizes"),
+        ("mine.py:Detached", "no gradient reaches its inputs, and so no width can be learned"),
         ("broken.py:x", "SyntaxError: "),
         ("text.txt:x", "NameError: "),
     ],
@@ -142,6 +159,28 @@ def test_weights_start_from_the_seed_whatever_the_file_draws(file):
     file.write_text(NETWORKS + "torch.randn(5)\n")
     torch.manual_seed(3)
     assert torch.equal(build_external("mine.py:Scores").scores.weight, first)
+
+
+def test_a_file_knows_where_it_is_and_what_lies_beside_it(tmp_path):
+    """And takes no __future__ of ours."""
+    (tmp_path / "beside_it.py").write_text("SIZE = 3\n")
+    (tmp_path / "a.py").write_text(
+        "import beside_it, torch\nfrom pathlib import Path\n"
+        "def f(x: int): pass\n"
+        "def net():\n"
+        "    assert f.__annotations__ == {'x': int}\n"
+        "    return torch.nn.Linear(len(list(Path(__file__).parent.glob('*.py'))), beside_it.SIZE)"
+    )
+    assert build_external(f"{tmp_path}/a.py:net").weight.shape == (3, 2)
+
+
+def test_a_run_is_opened_from_anywhere(file, monkeypatch):
+    place = Path("run/none-mine.py_Scores-0").resolve()
+    asked = [*SPRITES[:-1], "none", "--network", "mine.py:Scores", "--run-dir", "run"]
+    assert main(asked) == 0
+    (file.parent / "elsewhere").mkdir()
+    monkeypatch.chdir(file.parent / "elsewhere")
+    assert load_task(place).model.network.scores.weight.shape == (4, 3)
 
 
 def test_runs_side_by_side_take_it_too(file, monkeypatch):

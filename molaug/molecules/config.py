@@ -245,6 +245,11 @@ class FilesConfig(MoleculeConfig):
         unset="none",
     )
     target: str = option("", "name of what to predict, as the files have it", "task", unset="none")
+    skip: bool = option(
+        False,
+        "leave out molecules that cannot be read or lack the target, and say how many",
+        "task",
+    )
     unit: str = option("units", "unit of the target, to be shown", "task")
     kind: str = option(
         "scalar",

@@ -43,6 +43,7 @@ class Labelled:
     molecules: MoleculeSet
     values: np.ndarray
     rows: Split
+    left_out: tuple[str, ...] = ()  # what of the files, and why
 
 
 def open_data(config: FilesConfig) -> Labelled:
@@ -52,9 +53,12 @@ def open_data(config: FilesConfig) -> Labelled:
     for, and for elements without a reference.
     """
     config.check_ready()
-    molecules, values = read_labelled(config.files, config.target, config.kind)
+    left_out: list[str] | None = [] if config.skip else None
+    molecules, values = read_labelled(config.files, config.target, config.kind, left_out)
     if len(molecules) < FEWEST:
         raise ValueError(f"{config.files[0]}: {len(molecules)} molecules; give {FEWEST} at least")
+    if not np.ptp(values, axis=0).any():
+        raise ValueError(f"{config.files[0]}: {config.target} is the same for all molecules")
     whole = split(molecules, "random", config.seed)
     for name, rows in vars(whole).items():
         if (getattr(config, f"{name}_size") or 0) > len(rows):
@@ -70,7 +74,7 @@ def open_data(config: FilesConfig) -> Labelled:
                 f"--atom-references: no training molecule has the element {min(missing)}; give "
                 "more with it, or leave out those that have it"
             )
-    return Labelled(orient(molecules, config.frame), values, rows)
+    return Labelled(orient(molecules, config.frame), values, rows, tuple(left_out or ()))
 
 
 def arrays_of(data: Labelled) -> list[np.ndarray]:
@@ -116,6 +120,8 @@ def build_task(
         "canonical": examples(rows.test),
         "rotated": MoleculeExamples(rotate(test, rotations), turned, device),
     }
+    if data.left_out:
+        about["left_out"] = [len(data.left_out), data.left_out[0]]
     about |= {
         "unit": config.unit,
         "source": name_files(config.files),
@@ -130,10 +136,12 @@ def describe(config: FilesConfig, rows: list[dict[str, Any]]) -> str:
     """What the table was measured on, in one line."""
     row = rows[0]
     turned = "does not change" if config.kind == "scalar" else f"turns as a {config.kind}"
+    count, first = row.get("left_out", (0, ""))
+    left_out = f"; left out {count:,} molecules, the first because of {first}" if count else ""
     return (
         f"{row['target']} [{row['unit']}] of {row['source']}: {row['train_count']:,} training and "
         f"{row['test_count']:,} test molecules, drawn at random, {config.frame} frames; rotated: "
-        f"taken for granted that {row['target']} {turned}"
+        f"taken for granted that {row['target']} {turned}{left_out}"
     )
 
 

@@ -17,14 +17,12 @@ from molaug.external import build_external, is_external
 
 from .action import Output
 from .batch import MoleculeBatch
-from .config import SCALAR_ONLY
+from .config import SCALAR_ONLY, SHAPES
 from .geometry import ELEMENTS, TYPICAL_ATOMS, GaussianBasis, assemble, traceless
 from .pairs import PairGeometry, PairLinear, activate_pairs, gather_messages, pair_terms
 from .vector_channels import VectorChannelNetwork
 
 Level = Literal["coordinates", "vectors", "distances"]
-
-COMPONENTS: dict[Output, int] = {"scalar": 1, "vector": 3, "tensor": 9}
 
 
 def look_up(
@@ -103,7 +101,7 @@ class GraphNetwork(nn.Module):
         self.pair = PairLinear(basis + (0 if level == "distances" else 3), channels)
         self.layers = nn.ModuleList(MessageLayer(channels, channels) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
-        components = COMPONENTS[output] if level != "distances" else 1
+        components = 3 ** len(SHAPES[output]) if level != "distances" else 1
         last = nn.Linear(channels, components)
         nn.init.zeros_(last.weight)
         self.readout = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), last)

@@ -73,7 +73,8 @@ class PygNetwork(nn.Module):
             )
         if asks_for_edges and cutoff is None:
             raise ValueError(
-                f"{type(model).__name__}.forward asks for edge_index: give a cutoff [Angstrom]"
+                f"{type(model).__name__}.forward asks for edge_index: give PygNetwork(model, "
+                "cutoff=5.0), or another number [Angstrom]"
             )
 
     def forward(self, batch: MoleculeBatch) -> Float[Tensor, "graphs ..."]:
@@ -123,6 +124,8 @@ def required_arguments(model: nn.Module) -> list[str]:
 
 def wrap(model: nn.Module, output: Output) -> nn.Module:
     """As a network on a `MoleculeBatch`, which it is if its forward takes one `batch` alone."""
+    if isinstance(model, PygNetwork):
+        model.output = output
     return model if required_arguments(model) == ["batch"] else PygNetwork(model, output=output)
 
 

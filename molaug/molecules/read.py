@@ -24,8 +24,10 @@ from .data import MoleculeSet
 from .targets import ELEMENTS
 
 CLOSEST = 0.5  # [Angstrom], less than the length of any bond
+FARTHEST = 1e4  # [Angstrom]; beyond it float32 rounds positions by more than 0.0005
 SEED = 0  # of the geometries made for SMILES
 DATA_ITEM = re.compile(r"^>.*<(.+?)>.*\n((?:.*\S.*\n?)*)", re.MULTILINE)  # of an sdf: name, value
+PAIR = re.compile(r"^\w+=[-+.\d\"]")  # and a number, in that of a plain one
 EXTENDED = re.compile(r"\b(properties|lattice|pbc)\s*=", re.IGNORECASE)  # in the comment of an xyz
 
 
@@ -85,25 +87,37 @@ QM9_RULES = Rules()
 
 
 def read_labelled(
-    files: Sequence[Path], target: str, kind: str = "scalar"
+    files: Sequence[Path], target: str, kind: str = "scalar", refused: list[str] | None = None
 ) -> tuple[MoleculeSet, np.ndarray]:
     """The molecules of all files, numbered from 1, and the target of each: of a scalar (graphs,),
     of a vector (graphs, 3), of a symmetric and traceless tensor (graphs, 3, 3), float64.
 
     Extended xyz has targets in the comment of a molecule, as `energy=-3.2` or `dipole="0 0 1.8"`,
-    sdf in its data items; files that ASE reads in `info`, or as results of a calculator.
+    sdf in its data items, a data base of ASE in its columns; other files that ASE reads in `info`,
+    or as results of a calculator.
+
+    refused: where to say which molecules are left out, and why.
 
     Raises FileNotFoundError for a missing file, ValueError, with its place, for a molecule that
-    cannot be read, lacks the target, or has one of another shape or that is no finite number.
+    cannot be read, lacks the target, or has one of another shape or that is no finite number,
+    unless there is `refused`.
     """
     molecules, values = [], []
     for label, make in _sources(files, ()):
-        found = make()
-        _check_geometry(label.place, found)
-        values.append(_read_target(label.place, found.properties, target, kind))
-        molecules.append(found[:2])
+        try:
+            found = make()
+            _check_geometry(label.place, found)
+            value = _read_target(label.place, found.properties, target, kind)
+        except ValueError as error:
+            if refused is None:
+                raise
+            refused.append(str(error))
+        else:
+            values.append(value)
+            molecules.append(found[:2])
     if not molecules:
-        raise ValueError(f"{files[0] if files else 'no file'}: no molecules there")
+        why = f"; the first because of {refused[0]}" if refused else ""
+        raise ValueError(f"{files[0] if files else 'no file'}: no molecules there{why}")
     numbered = np.arange(1, len(molecules) + 1, dtype=np.int32)
     return replace(MoleculeSet.from_atoms(molecules), index=numbered), np.array(values)
 
@@ -114,6 +128,8 @@ def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: s
         names = [name for name, n in counts.items() if n in (1, 3, 9)]
         if not names:
             raise ValueError(f"{place}: has no numbers beside its atoms, of which --target is one")
+        if not target:
+            raise ValueError(f"{place}: give --target, one of {', '.join(names)}")
         raise ValueError(f"{place}: --target '{target}' is not in it: {suggest(target, names)}")
     numbers = _numbers(properties[target])
     count = 3 ** len(SHAPES[kind])
@@ -227,6 +243,8 @@ def _check_geometry(name: str, molecule: Found) -> None:
         raise ValueError(f"{name}, atom {bad[0] + 1}: there is no element {charges[bad[0]]}")
     if not np.isfinite(positions).all():
         raise ValueError(f"{name}: has a position that is no number")
+    if (reach := abs(positions).max()) > FARTHEST:
+        raise ValueError(f"{name}: lies {reach:.3g} Angstrom from the origin; move it there")
     try:
         distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
     except MemoryError as error:
@@ -261,9 +279,18 @@ def _atoms_of_image(image: Any, place: str) -> Found:
     if image.pbc.any():
         raise ValueError(f"{place}: has a periodic cell; give single molecules")
     results = image.calc.results if image.calc else {}
-    # Of a data base of ASE what is not a result lies one level deeper.
-    properties = {**image.info.get("key_value_pairs", {}), **image.info, **results}
+    properties = {**image.info, **results}
     return Found(image.get_atomic_numbers(), image.get_positions(), properties)
+
+
+def _read_db(path: Path) -> Iterator[tuple[str, Maker]]:
+    """Row by row of a data base of ASE, with its columns, which ASE's other reader leaves out."""
+    import ase.db
+
+    for i, row in enumerate(ase.db.connect(path).select(), 1):
+        image = row.toatoms()
+        image.info = {**row.data, **row.key_value_pairs}
+        yield row.get("name", ""), partial(_atoms_of_image, image, f"{path} {i}")
 
 
 def _read_xyz(path: Path) -> Iterator[tuple[str, Maker]]:
@@ -272,7 +299,7 @@ def _read_xyz(path: Path) -> Iterator[tuple[str, Maker]]:
     with _open(path, "replace") as file:
         for i, frame in enumerate(_split_xyz(file), 1):
             comment = _comment(frame)
-            name = "" if EXTENDED.search(comment) else comment
+            name = "" if EXTENDED.search(comment) or PAIR.search(comment) else comment
             yield name, partial(_atoms_of_frame, frame, f"{path} {i}")
 
 
@@ -442,6 +469,7 @@ COMPRESSED: dict[str, Callable[[Path], Any]] = {
 READERS: dict[str, Callable[[Path], Iterator[tuple[str, Maker]]]] = {
     ".xyz": _read_xyz,
     ".extxyz": _read_xyz,
+    ".db": _read_db,
     ".sdf": _read_sdf,
     ".mol": _read_sdf,
     ".smi": _read_smiles,

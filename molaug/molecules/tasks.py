@@ -260,6 +260,8 @@ def make_task(
             "frame": config.frame,
             "train_count": len(train),
             "test_count": len(others["canonical"]),
+            # Whether all that was trained on has an even number of electrons, unless charged.
+            "neutral": not bool((train.charges.sum(1) % 2).any()),
             # Nearly all of what was trained on is of these sizes.
             "usual_atoms": np.percentile(train.sizes, [0.5, 99.5]).round().astype(int).tolist(),
             **about,
@@ -309,7 +311,7 @@ def load_model(run: Path | str) -> tuple[AveragedModel, dict[str, Any]]:
     """
     weights, cell, config, settings = read_molecule_run(run)
     about: dict[str, Any] = settings["run"]
-    if "elements" not in about:
+    if "neutral" not in about:
         raise ValueError(f"{run}: trained by an earlier version; delete it and train it again")
     model = build_model(config, Scaling(), **cell)
     load_weights(weights, model)

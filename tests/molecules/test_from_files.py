@@ -7,6 +7,7 @@ import io
 import json
 from pathlib import Path
 
+import ase.db
 import ase.io
 import numpy as np
 import pytest
@@ -80,6 +81,33 @@ def test_a_target_may_be_a_result_of_a_calculator_and_lie_in_several_files(tmp_p
     assert molecules.index.tolist() == [1, 2]
 
 
+def test_a_data_base_of_ase_is_read_with_its_columns_and_left_as_it_is(tmp_path):
+    path = tmp_path / "a.db"
+    with ase.db.connect(path) as rows:
+        for value, image in zip((1.5, -2.0), images(2), strict=True):
+            rows.write(image, gap=value, data={"shift": [value, 0, 0]})
+    before = path.read_bytes()
+    assert read_labelled([path], "gap")[1].tolist() == [1.5, -2.0]
+    assert read_labelled([path], "shift", "vector")[1].tolist() == [[1.5, 0, 0], [-2.0, 0, 0]]
+    assert path.read_bytes() == before
+
+
+def test_molecules_without_the_target_may_be_left_out(file, tmp_path, capsys):
+    found = images()
+    for image in found[3:7]:
+        del image.info["homo"]
+    ase.io.write(tmp_path / "some.xyz", found, format="extxyz")
+    asked = ["--files", str(tmp_path / "some.xyz"), "--target", "homo", "--symmetry", "none"]
+    asked += ["--run-dir", str(tmp_path / "run"), *SMALL]
+    assert train(["molecules", *asked]) == 1
+    assert "some.xyz 4: --target 'homo' is not in it" in capsys.readouterr().err
+    assert train(["molecules", *asked, "--skip"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "left out 4 molecules, the first because of" in said
+    row = json.loads((tmp_path / "run/comparison.json").read_text())["rows"][0]
+    assert row["train_count"] + row["test_count"] < COUNT - 4
+
+
 def test_a_target_may_stand_in_the_comment_of_a_plain_xyz(tmp_path):
     (tmp_path / "a.xyz").write_text(
         "1\nenergy=-3.5 name=x\nHe 0 0 0\n2\nenergy=2\nH 0 0 0\nF 1 0 0\n"
@@ -113,7 +141,7 @@ def test_a_target_may_be_an_item_of_an_sdf_and_ions_are_taken(tmp_path):
             "scalar",
             "'enrgy' is not in it: did you mean 'energy'",
         ),
-        ("1\na=1 energy=2\nHe 0 0 0\n", "", "scalar", "'' is not in it: choose from a, energy"),
+        ("1\na=1 energy=2\nHe 0 0 0\n", "", "scalar", "xyz 1: give --target, one of a, energy"),
         ("1\nC=C\nHe 0 0 0\n", "energy", "scalar", "has no numbers beside its atoms"),
         ("1\na=1\nHe 0 0 0\n1\na=nan\nHe 0 0 0\n", "a", "scalar", "xyz 2: a is nan; --kind scalar"),
         (
@@ -133,6 +161,8 @@ def test_a_target_may_be_an_item_of_an_sdf_and_ions_are_taken(tmp_path):
         ),
         ("1\na=T\nHe 0 0 0\n", "a", "scalar", "a is True; --kind scalar takes 1"),
         ("1\na=1\nX 0 0 0\n", "a", "scalar", "xyz 1, atom 1: there is no element 0"),
+        ("1\na=1\nHe 0 0 2e4\n", "a", "scalar", "lies 2e+04 Angstrom from the origin"),
+        ("1\na=1\nHe 0 0 0\n" * 100, "a", "scalar", "a is the same for all molecules"),
         ("\n", "a", "scalar", "a.xyz: no molecules there"),
         ("1\na=1\nHe 0 0 0\n", "a", "scalar", "a.xyz: 1 molecules; give 100 at least"),
     ],
@@ -223,8 +253,9 @@ def test_a_run_is_told_from_others_and_its_elements_from_those_it_never_saw(run,
     (tmp_path / "salt.xyz").write_text("2\n\nNa 0 0 0\nCl 0 0 2.4\n")
     assert predict([str(run), str(tmp_path / "salt.xyz")]) == 1
     assert "element 11 is not one of some.xyz's (H C" in capsys.readouterr().err
-    # QM9 knows no ions, but these files may.
-    assert predict([str(run), "--smiles", "[NH4+]"]) == 0
+    # All that was trained on has an even number of electrons.
+    assert predict([str(run), "--smiles", "[NH4+]"]) == 1
+    assert "an ion, of charge +1; some.xyz is neutral and closed-shell" in capsys.readouterr().err
 
 
 def test_other_molecules_under_one_name_are_other_data(run, file, tmp_path, capsys):

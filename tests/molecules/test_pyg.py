@@ -260,7 +260,7 @@ def test_a_model_that_can_do_without_edges_needs_no_cutoff():
 
 
 def test_edges_without_a_cutoff_and_unknown_arguments_are_refused():
-    with pytest.raises(ValueError, match=r"Edged.forward asks for edge_index: give a cutoff"):
+    with pytest.raises(ValueError, match=r"Edged.forward asks for edge_index: give PygNetwork"):
         PygNetwork(Edged())
     with pytest.raises(ValueError, match=r"GIN.forward asks for x: give a module whose forward"):
         PygNetwork(GIN(4, 4, 1), cutoff=5.0)
