@@ -89,8 +89,8 @@ QM9_RULES = Rules()
 def read_labelled(
     files: Sequence[Path], target: str, kind: str = "scalar", refused: list[str] | None = None
 ) -> tuple[MoleculeSet, np.ndarray]:
-    """The molecules of all files, numbered from 1, and the target of each: of a scalar (graphs,),
-    of a vector (graphs, 3), of a symmetric and traceless tensor (graphs, 3, 3), float64.
+    """The molecules of all files, numbered from 1 as they come, and the target of each: of a scalar
+    (graphs,), of a vector (graphs, 3), of a symmetric and traceless tensor (graphs, 3, 3), float64.
 
     Extended xyz has targets in the comment of a molecule, as `energy=-3.2` or `dipole="0 0 1.8"`,
     sdf in its data items, a data base of ASE in its columns; other files that ASE reads in `info`,
@@ -102,8 +102,8 @@ def read_labelled(
     cannot be read, lacks the target, or has one of another shape or that is no finite number,
     unless there is `refused`.
     """
-    molecules, values = [], []
-    for label, make in _sources(files, ()):
+    molecules, values, numbers = [], [], []
+    for number, (label, make) in enumerate(_sources(files, ()), 1):
         try:
             found = make()
             _check_geometry(label.place, found)
@@ -113,13 +113,14 @@ def read_labelled(
                 raise
             refused.append(str(error))
         else:
-            values.append(value)
             molecules.append(found[:2])
+            values.append(value)
+            numbers.append(number)
     if not molecules:
         why = f"; the first because of {refused[0]}" if refused else ""
         raise ValueError(f"{files[0] if files else 'no file'}: no molecules there{why}")
-    numbered = np.arange(1, len(molecules) + 1, dtype=np.int32)
-    return replace(MoleculeSet.from_atoms(molecules), index=numbered), np.array(values)
+    whole = replace(MoleculeSet.from_atoms(molecules), index=np.array(numbers, np.int32))
+    return whole, np.array(values)
 
 
 def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: str) -> np.ndarray:

@@ -106,6 +106,8 @@ def test_molecules_without_the_target_may_be_left_out(file, tmp_path, capsys):
     assert "left out 4 molecules, the first because of" in said
     row = json.loads((tmp_path / "run/comparison.json").read_text())["rows"][0]
     assert row["train_count"] + row["test_count"] < COUNT - 4
+    kept, _ = read_labelled([tmp_path / "some.xyz"], "homo", refused=[])
+    assert kept.index.tolist() == [1, 2, 3, *range(8, COUNT + 1)]
 
 
 def test_a_target_may_stand_in_the_comment_of_a_plain_xyz(tmp_path):
