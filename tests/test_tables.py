@@ -54,7 +54,16 @@ def test_the_tables_of_speed_are_those_of_their_results(tables):
 @pytest.mark.parametrize(
     "name",
     [
-        *("ablation", "speedrun", "opponents", "dipole", "standing", "qm9_homo_lumo", "compat"),
+        *(
+            "ablation",
+            "speedrun",
+            "opponents",
+            "few",
+            "dipole",
+            "standing",
+            "qm9_homo_lumo",
+            "compat",
+        ),
         "whole",
     ],
 )
