@@ -15,6 +15,7 @@ from torch import nn
 
 from .external import code_of
 from .files import checksum, write_bytes
+from .task import Task
 
 WEIGHTS = "weights.safetensors"
 
@@ -56,6 +57,13 @@ def load_weights(path: Path, model: nn.Module) -> None:
         model.load_state_dict(found)
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path}: not the weights of this model ({_one_line(error)})") from error
+
+
+def restore_weights(task: Task, path: Path) -> Task:
+    """The task, its model with these weights and set to evaluate."""
+    load_weights(path, task.model)
+    task.model.eval()
+    return task
 
 
 def _one_line(error: Exception) -> str:

@@ -98,8 +98,8 @@ def predict(
     """Mean and standard deviation over copies (graphs, ...), in physical units.
 
     Every molecule is moved by the same elements, so that its prediction does not depend on what
-    else is in the file. Raises ValueError for fewer than one copy, and for a
-    molecule that is too large for the memory of this machine, by its label.
+    else is in the file. Raises ValueError for a molecule that is too large for the memory of this
+    machine, by its label.
     """
     import numpy as np
     import torch

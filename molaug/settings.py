@@ -36,10 +36,10 @@ Sizes = Mapping[str, Any]
 class RunConfig(Config):
     """Base of the configurations of `molaug.train`; a subclass names a task.
 
-    tasks_module: the one that makes the task. presets: values, by preset, of fields
-    left open. usual: values where the preset has none. A size in neither means all the data.
-    subject: fields whose values come first in the name of a run. decisive: fields on which the
-    sizes of the data depend.
+    tasks_module: the one that makes the task. presets: values, by preset, of fields left open.
+    usual: values where the preset has none. A size in neither means all the data. subject: fields
+    whose values come first in the name of a run. decisive: fields on which the sizes of the data
+    depend.
     """
 
     task: ClassVar[str]
@@ -213,8 +213,8 @@ class RunConfig(Config):
 
 def name_files(files: Sequence[Path]) -> str:
     """The first of them, and how many more there are."""
-    names = [path.name for path in files[:1]]
-    return "+".join([*names, *([str(len(files) - 1)] if len(files) > 1 else [])])
+    more = f"+{len(files) - 1}" if len(files) > 1 else ""
+    return f"{files[0].name}{more}" if files else ""
 
 
 def _as_word(value: str | tuple[Path, ...]) -> str:

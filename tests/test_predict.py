@@ -188,8 +188,7 @@ def test_what_cannot_be_predicted_is_left_out_if_asked_and_named(run, tmp_path, 
     assert "2 molecules" in shown.err
     assert main([str(run), "--skip", "--smiles", "C1", "CCl"]) == 1
     assert capsys.readouterr().err == (
-        "molaug: all SMILES: none of 2 can be predicted, the first because of "
-        "C1: 'C1' is no SMILES\n"
+        "molaug: all SMILES: none of 2 can be taken, the first because of C1: 'C1' is no SMILES\n"
     )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Action, Augmentation
 from molaug.averaging import AveragedModel, Scaling, build_scaling, mean_of_outputs
-from molaug.checkpoint import check_data, load_weights, read_run
+from molaug.checkpoint import check_data, read_run, restore_weights
 from molaug.distributions import Distribution, Identity, LearnedUniform, Uniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
@@ -205,6 +205,4 @@ def load_task(run: Path | str, device: torch.device | str = "cpu") -> Task:
     pictures = open_data(config)
     check_data(run, settings, arrays_of(pictures))
     task, _ = build_task(pictures, config, **cell, device=device)
-    load_weights(weights, task.model)
-    task.model.eval()
-    return task
+    return restore_weights(task, weights)

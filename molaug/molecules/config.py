@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -56,7 +57,7 @@ def split_sizes(name: str) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class MoleculeConfig(RunConfig):
+class MoleculeConfig(RunConfig, ABC):
     """Base of the tasks on molecules."""
 
     tasks_module = "molecules.tasks"
@@ -112,9 +113,9 @@ class MoleculeConfig(RunConfig):
     )
 
     @property
+    @abstractmethod
     def output(self) -> str:
         """How the target turns with a molecule: scalar, vector or tensor."""
-        raise NotImplementedError
 
     def _check_data(self) -> None:
         for name in {*self.network} & {*SCALAR_ONLY}:

@@ -58,6 +58,11 @@ class MoleculeSet:
         """Atoms per molecule, (graphs,) int64."""
         return np.diff(self.offsets)
 
+    @property
+    def elements(self) -> np.ndarray:
+        """Nuclear charges that occur, each once, increasing."""
+        return np.flatnonzero(np.bincount(self.charges))
+
     @staticmethod
     def from_atoms(molecules: Sequence[tuple[np.ndarray, np.ndarray]]) -> MoleculeSet:
         """From nuclear charges (atoms,) and positions (atoms, 3) [Angstrom] of each, in that order;

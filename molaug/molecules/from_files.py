@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from molaug.checkpoint import check_data
+from molaug.checkpoint import check_data, restore_weights
 from molaug.options import flag_of
 from molaug.settings import name_files
 from molaug.split import Split
@@ -24,11 +24,9 @@ from .targets import fit_references, sum_references
 from .tasks import (
     ROTATED_SEED,
     MoleculeExamples,
-    choose_rows,
     illustrate,
     make_task,
     read_molecule_run,
-    restore,
 )
 
 __all__ = ["arrays_of", "build_task", "describe", "illustrate", "load_task", "open_data"]
@@ -59,22 +57,28 @@ def open_data(config: FilesConfig) -> Labelled:
         raise ValueError(f"{config.files[0]}: {len(molecules)} molecules; give {FEWEST} at least")
     if not np.ptp(values, axis=0).any():
         raise ValueError(f"{config.files[0]}: {config.target} is the same for all molecules")
-    whole = split(molecules, "random", config.seed)
-    for name, rows in vars(whole).items():
-        if (getattr(config, f"{name}_size") or 0) > len(rows):
-            raise ValueError(
-                f"{flag_of(f'{name}_size')} {getattr(config, f'{name}_size')}: choose from 1 to "
-                f"{len(rows):,}, of {len(molecules):,} molecules"
-            )
-    rows = choose_rows(molecules, "random", config)
-    if config.atom_references:
-        known = np.unique(molecules.take(rows.train).charges)
-        if missing := {*np.unique(molecules.charges).tolist()} - {*known.tolist()}:
-            raise ValueError(
-                f"--atom-references: no training molecule has the element {min(missing)}; give "
-                "more with it, or leave out those that have it"
-            )
+    rows = choose_rows(len(molecules), config)
+    known = molecules.take(rows.train).elements
+    if config.atom_references and len(missing := np.setdiff1d(molecules.elements, known)):
+        raise ValueError(
+            f"--atom-references: no training molecule has the element {missing[0]}; give more with "
+            "it, or leave out those that have it"
+        )
     return Labelled(orient(molecules, config.frame), values, rows, tuple(left_out or ()))
+
+
+def choose_rows(count: int, config: FilesConfig) -> Split:
+    """As many as are asked for of a random split. Raises ValueError if there are fewer."""
+    chosen = {}
+    for name, rows in vars(split(count, "random", config.seed)).items():
+        size = getattr(config, f"{name}_size")
+        if (size or 0) > len(rows):
+            raise ValueError(
+                f"{flag_of(f'{name}_size')} {size}: choose from 1 to {len(rows):,}, of {count:,} "
+                "molecules"
+            )
+        chosen[name] = rows[:size]
+    return Split(**chosen)
 
 
 def arrays_of(data: Labelled) -> list[np.ndarray]:
@@ -125,7 +129,7 @@ def build_task(
     about |= {
         "unit": config.unit,
         "source": name_files(config.files),
-        "elements": np.unique(training.charges).tolist(),
+        "elements": training.elements.tolist(),
     }
     train = examples(rows.train)
     task = make_task(config, train, others, about, symmetry=symmetry, network=network, seed=seed)
@@ -153,4 +157,4 @@ def load_task(run: Path | str, device: torch.device | str = "cpu") -> Task:
     data = open_data(config)
     check_data(run, settings, arrays_of(data))
     task, _ = build_task(data, config, **cell, device=device)
-    return restore(task, weights)
+    return restore_weights(task, weights)

@@ -1,8 +1,8 @@
 """Networks of PyTorch Geometric behind the one interface: a MoleculeBatch in, a prediction out.
 
 PyG's own graph builder, `radius_graph`, needs a compiled extension (pyg-lib or torch-cluster). For
-small molecules it is not needed: all pairs are listed and those within the cutoff
-kept, which is what it computes. What that took:
+small molecules it is not needed: all pairs are listed and those within the cutoff kept, which is
+what it computes. What that took:
 
 - SchNet runs as published: its `interaction_graph` argument takes a graph builder.
 - ViSNet runs as published: the graph is built by its submodule `distance`, which is replaced.

@@ -102,25 +102,12 @@ def read_labelled(
     cannot be read, lacks the target, or has one of another shape or that is no finite number,
     unless there is `refused`.
     """
-    molecules, values, numbers = [], [], []
-    for number, (label, make) in enumerate(_sources(files, ()), 1):
-        try:
-            found = make()
-            _check_geometry(label.place, found)
-            value = _read_target(label.place, found.properties, target, kind)
-        except ValueError as error:
-            if refused is None:
-                raise
-            refused.append(str(error))
-        else:
-            molecules.append(found[:2])
-            values.append(value)
-            numbers.append(number)
-    if not molecules:
-        why = f"; the first because of {refused[0]}" if refused else ""
-        raise ValueError(f"{files[0] if files else 'no file'}: no molecules there{why}")
-    whole = replace(MoleculeSet.from_atoms(molecules), index=np.array(numbers, np.int32))
-    return whole, np.array(values)
+    values: list[np.ndarray] = []
+
+    def keep_target(place: str, molecule: Found) -> None:
+        values.append(_read_target(place, molecule.properties, target, kind))
+
+    return _read(files, (), refused, keep_target)[1], np.array(values)
 
 
 def _read_target(place: str, properties: Mapping[str, Any], target: str, kind: str) -> np.ndarray:
@@ -177,27 +164,39 @@ def read_molecules(
     Raises FileNotFoundError for a missing file, ValueError for what is no geometry of a molecule
     within the rules, with its place, unless there is `refused`.
     """
-    found: list[tuple[Label, Found]] = []
-    for label, make in _sources(files, smiles):
+    return _read(files, smiles, refused, rules.check)
+
+
+def _read(
+    files: Sequence[Path],
+    smiles: Sequence[str],
+    refused: list[str] | None,
+    check: Callable[[str, Found], None],
+) -> tuple[list[Label], MoleculeSet]:
+    """All molecules for which `check` of their place raises no ValueError, numbered from 1 as they
+    come, with those that are left out."""
+    found: list[tuple[int, Label, Found]] = []
+    for number, (label, make) in enumerate(_sources(files, smiles), 1):
         try:
             molecule = make()
             _check_geometry(label.place, molecule)
-            rules.check(label.place, molecule)
+            check(label.place, molecule)
         except ValueError as error:
             if refused is None:
                 raise
             refused.append(str(error))
         else:
-            found.append((label, molecule))
+            found.append((number, label, molecule))
     if not found:
         where = files[0] if files else "all SMILES" if smiles else "no file and no SMILES"
         raise ValueError(
-            f"{where}: none of {len(refused)} can be predicted, the first because of {refused[0]}"
+            f"{where}: none of {len(refused)} can be taken, the first because of {refused[0]}"
             if refused
             else f"{where}: no molecules there"
         )
-    molecules = MoleculeSet.from_atoms([molecule[:2] for _, molecule in found])
-    return [label for label, _ in found], molecules
+    numbers, labels, molecules = zip(*found, strict=True)
+    whole = MoleculeSet.from_atoms([(one.charges, one.positions) for one in molecules])
+    return list(labels), replace(whole, index=np.array(numbers, np.int32))
 
 
 def _sources(files: Sequence[Path], smiles: Sequence[str]) -> Iterator[tuple[Label, Maker]]:

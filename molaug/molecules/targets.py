@@ -203,7 +203,7 @@ def fit_references(
     -------
     (charges,) float64, by nuclear charge, in the unit of the values; entry 0 (padding) is zero.
     """
-    elements = np.unique(training.charges)
+    elements = training.elements
     references = np.zeros(elements.max() + 1) if start is None else start.astype(np.float64)
     # The minimum-norm solution for the rest leaves undetermined references where they started.
     rest = values - sum_references(training, references)
@@ -214,8 +214,7 @@ def fit_references(
 
 def sum_references(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray:
     """The sum over the atoms of each molecule of their references, (graphs,) float64."""
-    elements = np.unique(molecules.charges)
-    return composition(molecules, elements) @ references[elements]
+    return composition(molecules, molecules.elements) @ references[molecules.elements]
 
 
 def composition(molecules: MoleculeSet, elements: Sequence[int] | np.ndarray) -> np.ndarray:

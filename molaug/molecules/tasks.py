@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel, Scaling, build_scaling
-from molaug.checkpoint import load_weights, read_run
+from molaug.checkpoint import load_weights, read_run, restore_weights
 from molaug.distributions import Distribution, Haar, Identity, LearnedUniform
 from molaug.groups import GROUPS, Group
 from molaug.split import Split
@@ -104,18 +104,13 @@ def arrays_of(molecules: MoleculeSet) -> list[np.ndarray]:
 
 def prepare(molecules: MoleculeSet, config: QM9Config) -> tuple[MoleculeSet, Split]:
     """The molecules in the frame asked for, and the rows of the three splits."""
-    rows = choose_rows(molecules, config.split, config)
-    return orient(molecules, config.frame, seed=FRAME_SEED), rows
-
-
-def choose_rows(molecules: MoleculeSet, name: str, config: MoleculeConfig) -> Split:
-    """Of the split of that name, as many as the configuration asks for."""
-    chosen = split(molecules, name, config.seed, config.train_size)
-    return Split(
+    chosen = split(molecules, config.split, config.seed, config.train_size)
+    cut = Split(
         chosen.train,
         chosen.validation[: config.validation_size],
         chosen.test[: config.test_size],
     )
+    return orient(molecules, config.frame, seed=FRAME_SEED), cut
 
 
 FRAME_SEED = 0  # a molecule keeps its frame in every run, whatever the seed of the training
@@ -293,14 +288,7 @@ def load_task(run: Path | str, molecules: MoleculeSet, device: torch.device | st
     if not isinstance(config, QM9Config):
         raise ValueError(f"{run}: a run of {config.task}; molaug.molecules.from_files opens it")
     task, _ = build_task(molecules, config, **cell, device=device)
-    return restore(task, weights)
-
-
-def restore(task: Task, weights: Path) -> Task:
-    """With the trained weights, and set to evaluate."""
-    load_weights(weights, task.model)
-    task.model.eval()
-    return task
+    return restore_weights(task, weights)
 
 
 def load_model(run: Path | str) -> tuple[AveragedModel, dict[str, Any]]:
