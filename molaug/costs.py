@@ -113,16 +113,17 @@ class _Examples:
         spread = (weight * (torch.stack(bends) - bend).square()).sum().sqrt()
         return rise, bend, spread / max(1, len(bends) - 1) ** 0.5
 
-    def cost(self, direction: Tensor, opened: float, ends: bool) -> Tensor:
-        """Of moves along a direction in the algebra, whose width is the share `opened` of it."""
+    def cost(self, direction: Tensor, opened: float, ends: bool) -> tuple[Tensor, Tensor]:
+        """Of moves along a direction in the algebra, whose width is the share `opened` of it: as
+        far as the symmetry goes, and over the whole of it."""
         rise, whole, _ = self.rise_and_bend(1.0, direction)
         cost, share = rise / self.learned, max(GROWTH * opened, NEAR)
         if not ends or share >= 1 or float(cost) <= PARTIAL:
-            return cost
+            return cost, cost
         _, bend, error = self.rise_and_bend(share, direction)
         ratio = (bend + CERTAIN * error) / whole.clamp_min(1e-9 * self.learned)
         flat = ((SMOOTH - ratio) / (SMOOTH - FLAT)).clamp(0, 1)
-        return cost - flat * (cost - PARTIAL).clamp_min(0)
+        return cost - flat * (cost - PARTIAL).clamp_min(0), cost
 
 
 @torch.no_grad()
@@ -133,7 +134,7 @@ def measure_costs(
     places: Sequence[int] | None = None,
     ends: bool = True,
 ) -> Float[Tensor, "algebra"]:
-    """The costs of generators, kept in `model.augmentation.distribution.costs`.
+    """The costs of generators, kept in the law, `model.augmentation.distribution`, as `costs`.
 
     The share of what the network has learned that is lost when example k is moved by u_k of the
     natural range of one generator, the u_k spread evenly over [-1, 1]:
@@ -151,7 +152,7 @@ def measure_costs(
     For a smooth cost b(r) is b(1) or more. Where b(r) is certainly below half of it, r a little
     beyond the width, the cost is at most `PARTIAL`, and in between it is interpolated; certainly,
     because of an absolute loss small moves bend only the terms of few examples: to b(r) three
-    standard errors are added.
+    standard errors are added. The cost before that is kept in the law as `whole_costs`.
 
     batches: examples and their targets, in physical units. places: of the generators to be
     measured, by default all; others keep their costs. ends: whether symmetries that end are looked
@@ -168,7 +169,7 @@ def measure_costs(
         with evaluating(model):
             examples = _Examples(model, batches, loss)
             for i in places:
-                law.costs[i] = examples.cost(directions[i], shares[i], ends)
+                law.costs[i], law.whole_costs[i] = examples.cost(directions[i], shares[i], ends)
     return law.costs
 
 

@@ -18,14 +18,31 @@ from torch import Tensor, nn
 from .exponentials import constant
 from .groups import SO3, Group
 
-STRICTNESS, PROBING = 12.0, 4.0  # of the reward, and of probes
+STRICTNESS = 12.0  # of the reward
 LEAST = 0.01
+# Of probes: the share for a generator that costs nothing, the cost that brings it to all of them,
+# and the one from which on they become few.
+CALM, DOUBT, DISBELIEF = 1 / 8, 0.1, 0.35
 
 
 def survival(costs: Float[Tensor, "some"], strictness: float = STRICTNESS) -> Float[Tensor, "some"]:
     """exp(-strictness c), from `LEAST` to 1: how far to go on believing in a generator of cost c,
     the share of what the network has learned that is lost by its moves."""
     return (-strictness * costs).exp().clamp(LEAST, 1.0)
+
+
+def doubt(costs: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
+    """How much a generator of cost c is worth asking about, from 0 to 1:
+
+        (1/8 + 7/8 min(c / 0.1, 1)) exp(-(c / 0.35)^2).
+
+    One that costs nothing opens without being asked. One that costs everything is false. In between
+    are those that may be true and not yet learned: digits that were turned by up to 90 degrees lose
+    a fifth of what is known about them when they are turned further, as long as nobody did.
+    """
+    costs = costs.clamp_min(0)
+    raised = CALM + (1 - CALM) * (costs / DOUBT).clamp_max(1)
+    return raised * (-(costs / DISBELIEF).square()).exp()
 
 
 class Distribution(nn.Module, ABC):
@@ -41,8 +58,10 @@ class Distribution(nn.Module, ABC):
         self.group = group
         caps = torch.tensor([member.cap for member in group.members])
         self.caps = nn.Buffer(caps, persistent=False)
-        # What a training loop knows of each generator: see `costs.measure_costs`.
+        # What a training loop knows of each generator, as far as its symmetry goes and over the
+        # whole of its range: see `costs.measure_costs`.
         self.costs = nn.Buffer(torch.zeros_like(caps))
+        self.whole_costs = nn.Buffer(torch.zeros_like(caps))
         # Tensors, so that they can change from step to step within a captured graph.
         self.probing = nn.Buffer(torch.zeros(()), persistent=False)
         self.limit = nn.Buffer(torch.ones(()), persistent=False)
@@ -201,11 +220,12 @@ class LearnedUniform(Distribution):
     with v the rotation vector of a uniform rotation, and beyond all of them.
 
     No draw uses more than the share `limit` of a range: 1, unless a training loop lowers it.
-    While it trains, a share `probing` of the draws are probes: one coefficient, any of the learned
-    ones, is drawn from its whole natural range. A network can only be asked whether it minds a move
-    that it has had occasion to learn; without probes a true symmetry that has to be learned shuts
-    before it is. Generators are probed the less the more their moves cost (`survival`): probes of a
-    false symmetry are wrong answers. Learned directions all keep theirs.
+    While it trains, at most a share `probing` of the draws are probes: one coefficient, any of the
+    learned ones, is drawn from its whole natural range. A network can only be asked whether it
+    minds a move that it has had occasion to learn; without probes a true symmetry that has to be
+    learned shuts before it is. How many each of the generators has is said by what moves over its
+    whole range cost (`doubt`): probes of a false symmetry are wrong answers. Of learned directions
+    nobody knows that, and all have the few of a generator that costs nothing.
 
     directions: learn along which directions the widths reach, too: a = sum_i u_i w_i d_i, the d_i
     turning, from the generators, within the three rotations and within the three translations. It
@@ -335,10 +355,10 @@ class LearnedUniform(Distribution):
 
     def _with_probes(self, moved: Tensor) -> Tensor:
         """Some draws with one coefficient from its whole range."""
-        costs = self.learned_costs
+        costs = self._of_chosen(self.whole_costs)
         if self.turned:  # nobody knows the costs of directions that are still turning
             costs = torch.zeros_like(costs)
-        chances = self.probing / len(self.chosen) * survival(costs, PROBING)
+        chances = self.probing / len(self.chosen) * doubt(costs)
         chance = 1 - torch.rand_like(moved[..., :1])  # in (0, 1]: zero chances are never met
         which = torch.searchsorted(chances.cumsum(0), chance)
         whole = self.caps * torch.empty_like(moved).uniform_(-1, 1)

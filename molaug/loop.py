@@ -318,9 +318,10 @@ class Trainer:
             rows = (since // self.timetable.between * count + torch.arange(count)) % len(train)
         parts = sorted_batches(train.sizes[rows.numpy()], self.recipe.batch_size)
         batches = [train.gather(rows[part]) for part in parts]
-        # Probes reach over whole ranges: not for them that a symmetry which ends costs little.
+        # Before widths are free nobody asks where a symmetry ends: probes reach over whole ranges.
         measure_costs(self.averaged, batches, self.task.loss, places, ends=since >= 0)
         self.law.costs.copy_(law.costs)
+        self.law.whole_costs.copy_(law.whole_costs)
 
     def _set_rates(self) -> None:
         self.update.set_rates(self.progress.step, self.total)

@@ -23,7 +23,7 @@ class Recipe:
     width_rate: learning rate of the logarithm of a width, summed over the steps of a run, so that
     widths move as far in a short run as in a long one; they move in every `stride`-th step.
     precision: `32-true`, or `bf16-mixed` for the network's products in bfloat16.
-    probing: share of the training copies that probe the whole range of one generator
+    probing: share of the training copies, at most, that probe the whole range of one generator
     (`LearnedUniform`), falling to zero at the end; there are none in the first twelfth of a run.
     """
 
@@ -37,7 +37,7 @@ class Recipe:
     freeze: float
     copies: int
     seed: int
-    probing: float = 0.1
+    probing: float = 0.8
     optimizer: str = "muon"
     warmup: float = 0.05
     schedule: str = "cosine"

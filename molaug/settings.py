@@ -87,8 +87,8 @@ class RunConfig(Config):
         at_least=0,
     )
     probing: float = option(
-        0.1,
-        "share of training copies, falling to none, that probe the whole range of a generator",
+        0.8,
+        "share of training copies, at most, falling to none, that probe whole ranges of generators",
         "symmetry",
         at_least=0,
         below=1,

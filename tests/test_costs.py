@@ -111,6 +111,14 @@ def test_a_symmetry_that_ends_somewhere_costs_little_until_the_width_is_there():
     assert cost_of_moving_up(window, 1.0, 0.9) == beyond
 
 
+def test_the_cost_of_the_whole_range_is_kept_whatever_ends_within_it():
+    law = LearnedUniform(SE3(), 0.1)
+    model = AveragedModel(Signed(Window(0.4 * 5.0)), Augmentation(law, MoleculeAction()))
+    costs = measure_costs(model, [(ATOMS, signs(128))], absolute_loss, places=[UP])
+    assert costs[UP] == pytest.approx(PARTIAL)
+    assert law.whole_costs.tolist() == pytest.approx([0.0] * UP + [0.6], abs=0.02)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_a_smooth_cost_is_no_less_for_a_small_width(share):
     """The prediction is 1 where it should be, and falls by the square of the height."""

@@ -9,7 +9,8 @@ import torch
 from scipy import stats
 
 from molaug.distributions import (
-    PROBING,
+    DISBELIEF,
+    DOUBT,
     Haar,
     Identity,
     LearnedUniform,
@@ -150,34 +151,44 @@ def test_a_full_box_of_rotation_vectors_would_not_be_uniform():
     assert SO3().exp(vectors)[:, :3, :3].mean(0).abs().amax() > 0.1
 
 
+def share_beyond_the_widths(law: LearnedUniform) -> torch.Tensor:
+    """Of draws, by generator; one over the whole range stays inside a width of 1 % in one of a
+    hundred cases."""
+    beyond = (law.rsample(1, 20_000)[0].abs() > law.widths).float()
+    assert beyond.sum(1).amax() == 1
+    return beyond.mean(0) / 0.99
+
+
 def test_probes_visit_the_whole_range_of_one_learned_generator_while_training():
     law = LearnedUniform(SE3(), 0.01, generators=["rx", "ty"])
-    law.probing.fill_(0.3)
-    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float()
-    assert outside[:, [1, 2, 3, 5]].sum() == 0
-    assert outside.sum(1).amax() == 1
-    # A draw over the whole range stays inside the width in one of a hundred cases.
-    expected = 0.15 * 0.99
-    assert (outside[:, [0, 4]].mean(0) - expected).abs().amax() < 5 * math.sqrt(expected / 20_000)
+    law.probing.fill_(0.8)
+    law.whole_costs.fill_(DOUBT)
+    asked = share_beyond_the_widths(law)
+    assert asked[[1, 2, 3, 5]].sum() == 0
+    expected = 0.4 * math.exp(-((DOUBT / DISBELIEF) ** 2))
+    assert (asked[[0, 4]] - expected).abs().amax() < 5 * math.sqrt(expected / 20_000)
     assert (law.eval().rsample(1, 2000)[0].abs() <= law.widths).all()
 
 
-def test_generators_that_cost_much_are_probed_less_but_never_forgotten():
-    law = LearnedUniform(SE3(), 0.01, generators=["rx", "ty"])
-    law.probing.fill_(0.5)
-    law.costs.copy_(torch.tensor([0.9, 0.9, 0.9, 0.9, 0.0, 0.9]))
-    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float().mean(0)
-    assert outside[4] == pytest.approx(0.25 * 0.99, rel=0.1)
-    assert outside[0] == pytest.approx(0.25 * math.exp(-0.9 * PROBING), rel=0.3)
-    assert outside[[1, 2, 3, 5]].sum() == 0
+def test_what_is_in_doubt_is_probed_most_what_costs_nothing_little_and_what_is_false_hardly():
+    law = LearnedUniform(SE3(), 0.01)
+    law.probing.fill_(0.9)
+    law.whole_costs.copy_(torch.tensor([-0.5, 0.0, 0.2, 0.45, 0.9, 12.0]))
+    law.costs.fill_(0.08)  # as far as a symmetry goes that ends: probes go beyond
+    asked = share_beyond_the_widths(law) / 0.15
+    assert asked[:2].tolist() == pytest.approx([1 / 8, 1 / 8], rel=0.25)
+    assert asked[2] == pytest.approx(math.exp(-((0.2 / 0.35) ** 2)), rel=0.1)
+    assert asked[3] == pytest.approx(math.exp(-((0.45 / 0.35) ** 2)), rel=0.2)
+    assert asked[4] < 0.01
+    assert asked[5] == 0
 
 
-def test_directions_that_still_turn_keep_their_probes_whatever_they_cost():
+def test_directions_that_still_turn_have_the_probes_of_what_costs_nothing():
     law = LearnedUniform(SE3(), 0.01, directions=True)
-    law.probing.fill_(0.6)
-    law.costs.fill_(0.9)
-    outside = (law.rsample(1, 20_000)[0].abs() > law.widths).float().mean(0)
-    assert torch.allclose(outside, torch.full((6,), 0.1 * 0.99), rtol=0.15)
+    law.probing.fill_(0.8)
+    law.whole_costs.fill_(0.2)
+    asked = share_beyond_the_widths(law)
+    assert torch.allclose(asked, torch.full((6,), 0.1 / 6), rtol=0.3)
 
 
 def test_without_probing_training_draws_are_those_of_the_law():

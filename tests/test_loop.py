@@ -301,7 +301,10 @@ def test_costs_are_measured_once_early_and_from_when_widths_are_free_and_kept_wi
     assert all(torch.equal(costs, first) for step, costs in seen if early <= step < free)
     assert not torch.equal(seen[free][1], first)
     last = seen[-1][1]
-    assert torch.equal(run.averaged.augmentation.distribution.costs, last)
+    averaged = run.averaged.augmentation.distribution
+    assert torch.equal(averaged.costs, last)
+    assert (averaged.whole_costs >= last).all()
+    assert torch.equal(averaged.whole_costs, run.law.whole_costs)
 
 
 def test_costs_are_measured_only_for_an_objective_that_asks_for_them(tmp_path):
