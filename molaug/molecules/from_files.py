@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,24 @@ def arrays_of(data: Labelled) -> list[np.ndarray]:
     return [data.molecules.offsets, data.molecules.charges, data.molecules.positions, data.values]
 
 
+def seen_before(test: MoleculeSet, training: MoleculeSet) -> int:
+    """How many of the test molecules are in training, too: moved, mirrored or with their atoms in
+    another order, but with the same elements at the same distances from the centre [0.01 A]."""
+    known = set(_fingerprints(training))
+    return sum(one in known for one in _fingerprints(test))
+
+
+def _fingerprints(molecules: MoleculeSet) -> list[bytes]:
+    sizes, starts = molecules.sizes, molecules.offsets[:-1]
+    graph = np.repeat(np.arange(len(sizes)), sizes)
+    places = molecules.positions.astype(np.float64)
+    centres = np.add.reduceat(places, starts) / sizes[:, None]
+    distances = np.linalg.norm(places - centres[graph], axis=1).round(2)
+    order = np.lexsort((distances, molecules.charges, graph))
+    atoms = np.stack([molecules.charges, distances], 1)[order]
+    return [atoms[a:b].tobytes() for a, b in pairwise(molecules.offsets)]
+
+
 def turn_values(values: np.ndarray, rotations: np.ndarray) -> np.ndarray:
     """Targets (graphs, ...) of molecules that are turned: R v, R T R^t; scalars do not change."""
     if values.ndim == 1:
@@ -126,6 +145,10 @@ def build_task(
     }
     if data.left_out:
         about["left_out"] = [len(data.left_out), data.left_out[0]]
+    if repeated := seen_before(test, training):
+        about["seen_before"] = repeated
+    if len(new := np.setdiff1d(test.elements, training.elements)):
+        about["new_elements"] = new.tolist()
     about |= {
         "unit": config.unit,
         "source": name_files(config.files),
@@ -141,11 +164,15 @@ def describe(config: FilesConfig, rows: list[dict[str, Any]]) -> str:
     row = rows[0]
     turned = "does not change" if config.kind == "scalar" else f"turns as a {config.kind}"
     count, first = row.get("left_out", (0, ""))
-    left_out = f"; left out {count:,} molecules, the first because of {first}" if count else ""
+    remarks = f"; left out {count:,} molecules, the first because of {first}" if count else ""
+    if repeated := row.get("seen_before"):
+        remarks += f"; {repeated:,} of the test molecules are in training, too"
+    if new := row.get("new_elements"):
+        remarks += f"; only in the test are elements {', '.join(map(str, new))}"
     return (
         f"{row['target']} [{row['unit']}] of {row['source']}: {row['train_count']:,} training and "
         f"{row['test_count']:,} test molecules, drawn at random, {config.frame} frames; rotated: "
-        f"taken for granted that {row['target']} {turned}{left_out}"
+        f"taken for granted that {row['target']} {turned}{remarks}"
     )
 
 

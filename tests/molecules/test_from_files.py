@@ -110,6 +110,23 @@ def test_molecules_without_the_target_may_be_left_out(file, tmp_path, capsys):
     assert kept.index.tolist() == [1, 2, 3, *range(8, COUNT + 1)]
 
 
+def test_what_a_test_has_of_training_and_what_training_lacks_is_said(file, tmp_path, capsys):
+    assert "seen_before" not in make(file, target="homo")[1].about
+    _, _, rows = make(file, target="homo")
+    found = images()
+    turned = found[rows.train[0]].copy()
+    turned.rotate(50, (1, 2, 3))
+    turned = turned[::-1]
+    turned.info["homo"] = 0.0
+    found[rows.test[0]] = turned
+    found[rows.test[1]].symbols[0] = "Br"
+    ase.io.write(tmp_path / "some.xyz", found, format="extxyz")
+    asked = ["--files", str(tmp_path / "some.xyz"), "--target", "homo", "--symmetry", "none"]
+    assert train(["molecules", *asked, "--run-dir", str(tmp_path / "run"), *SMALL]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "1 of the test molecules are in training, too; only in the test are elements 35" in said
+
+
 def test_a_target_may_stand_in_the_comment_of_a_plain_xyz(tmp_path):
     (tmp_path / "a.xyz").write_text(
         "1\nenergy=-3.5 name=x\nHe 0 0 0\n2\nenergy=2\nH 0 0 0\nF 1 0 0\n"
