@@ -32,6 +32,10 @@ RUNS: dict[str, list[str]] = {  # a task of the table, and the arguments of the 
     "digits 0, own widths": [
         *("digits", "--degrees", "0", "--ranges", "instance", "--symmetry", "learned"),
     ],
+    "digits 45": [
+        *("digits", "--degrees", "45"),
+        *("--symmetry", "learned", "fixed_true", "fixed", "none"),
+    ],
     "digits 90": [
         *("digits", "--degrees", "90"),
         *("--symmetry", "learned", "fixed_true", "fixed", "none"),
@@ -49,6 +53,7 @@ SHORT = {  # of the short table: a task, and which error
     "sprites": "value",
     "digits": "rotated",
     "digits 0": "value",
+    "digits 45": "value",
     "digits 90": "value",
     "scenes": "rotated",
     "angles": "value",

@@ -251,15 +251,13 @@ MOLECULES: dict[str, OnMolecules] = {
     ),
     "null": OnMolecules(nothing_known, "", nothing=True),
 }
-# Upright digits are not among them: how far a digit may be turned and still be itself differs from
-# digit to digit and from hand to hand, so that neither "absent" nor any one range is the truth.
+# Digits upright, or turned by less than half a turn, are not among them: how far a digit may be
+# turned and still be itself differs from digit to digit and from hand to hand, so that neither
+# "absent" nor any one range is the truth.
 IMAGES: dict[str, OnImages] = {
     "sprites": OnImages(SpritesConfig(preset="quick"), {"r": math.radians(45)}),
     # Turned to any angle: turned again, they are as likely as before.
     "digits": OnImages(DigitsConfig(preset="quick"), {"r": math.pi}),
-    # Of those turned by up to 90 degrees, a 6 to one side is a 9 to the other already: turned on,
-    # to where no training picture is, digits are what they are as much as those of above.
-    "digits_90": OnImages(DigitsConfig(preset="quick", degrees=90), {"r": math.pi}),
     # The angle by which a digit was turned. It does not mind a translation, until strokes leave the
     # picture, which they do at a different one for every digit.
     "angles": OnImages(FacesConfig(preset="quick", pictures="digits"), {"r": 0.0}),
