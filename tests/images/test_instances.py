@@ -100,6 +100,7 @@ def test_reported_widths_are_means_over_all_examples():
 def test_a_continued_run_measures_costs_at_the_widths_of_a_whole_one(tmp_path, monkeypatch):
     """Widths of an image's own are known once images were looked at, which a new start forgets."""
     settings = {"train_size": 64, "validation_size": 16, "test_size": 16, "channels": 8}
+    settings["probing"] = 0.0  # with them widths are open before much is seen
     asked = CONFIGS["sprites"](preset="quick", ranges="instance", layers=2, epochs=24, **settings)
     config = replace(resolve(asked, gpu=False), batch_size=16)
     pictures = open_data(config)
