@@ -1,6 +1,6 @@
 """The tables of images: what is learned, and what it is worth, on all tasks that need no download.
 
-python experiments/images.py [SEEDS]     train what is missing, by default three seeds (40 minutes
+python experiments/images.py [SEEDS]     train what is missing, by default three seeds (90 minutes
                                          on one core), write results/images.json and the table
 python experiments/images.py --table     only the table, from the results that are there
 python experiments/images.py 1 --faces FOLDER --camvid FILE    the angle of faces, and streets, too

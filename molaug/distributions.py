@@ -18,17 +18,9 @@ from torch import Tensor, nn
 from .exponentials import constant
 from .groups import SO3, Group
 
-STRICTNESS = 12.0  # of the reward
-LEAST = 0.01
 # Of probes: the share for a generator that costs nothing, the cost that brings it to all of them,
 # and the one from which on they become few.
-CALM, DOUBT, DISBELIEF = 1 / 8, 0.1, 0.35
-
-
-def survival(costs: Float[Tensor, "some"], strictness: float = STRICTNESS) -> Float[Tensor, "some"]:
-    """exp(-strictness c), from `LEAST` to 1: how far to go on believing in a generator of cost c,
-    the share of what the network has learned that is lost by its moves."""
-    return (-strictness * costs).exp().clamp(LEAST, 1.0)
+CALM, DOUBTFUL, DISBELIEVED = 1 / 8, 0.1, 0.35
 
 
 def doubt(costs: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
@@ -41,8 +33,8 @@ def doubt(costs: Float[Tensor, "some"]) -> Float[Tensor, "some"]:
     a fifth of what is known about them when they are turned further, as long as nobody did.
     """
     costs = costs.clamp_min(0)
-    raised = CALM + (1 - CALM) * (costs / DOUBT).clamp_max(1)
-    return raised * (-(costs / DISBELIEF).square()).exp()
+    raised = CALM + (1 - CALM) * (costs / DOUBTFUL).clamp_max(1)
+    return raised * (-(costs / DISBELIEVED).square()).exp()
 
 
 class Distribution(nn.Module, ABC):

@@ -14,7 +14,9 @@ from typing import ClassVar, final
 from jaxtyping import Float
 from torch import Tensor
 
-from .distributions import STRICTNESS, Distribution, survival
+from .distributions import Distribution
+
+LEAST = 0.01  # of the reward, for a generator whatever it costs
 
 
 class Objective(ABC):
@@ -56,12 +58,12 @@ class ScaleFree(Objective):
 
     asks_for_costs: ClassVar[bool] = True
     weight: float = 0.3
-    strictness: float = STRICTNESS
+    strictness: float = 12.0
 
     def __call__(self, loss: Float[Tensor, ""], distribution: Distribution) -> Float[Tensor, ""]:
         if loss.ndim:
             raise ValueError(f"a loss of shape {tuple(loss.shape)}: give a mean over examples")
-        share = survival(distribution.learned_costs, self.strictness)
+        share = (-self.strictness * distribution.learned_costs).exp().clamp(LEAST, 1.0)
         reward = (share * distribution.learned.log()).sum()
         return loss - self.weight * loss.detach() * reward
 

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 
 from molaug.distributions import (
-    DISBELIEF,
-    DOUBT,
+    DISBELIEVED,
+    DOUBTFUL,
     Haar,
     Identity,
     LearnedUniform,
@@ -162,10 +162,10 @@ def share_beyond_the_widths(law: LearnedUniform) -> torch.Tensor:
 def test_probes_visit_the_whole_range_of_one_learned_generator_while_training():
     law = LearnedUniform(SE3(), 0.01, generators=["rx", "ty"])
     law.probing.fill_(0.8)
-    law.whole_costs.fill_(DOUBT)
+    law.whole_costs.fill_(DOUBTFUL)
     asked = share_beyond_the_widths(law)
     assert asked[[1, 2, 3, 5]].sum() == 0
-    expected = 0.4 * math.exp(-((DOUBT / DISBELIEF) ** 2))
+    expected = 0.4 * math.exp(-((DOUBTFUL / DISBELIEVED) ** 2))
     assert (asked[[0, 4]] - expected).abs().amax() < 5 * math.sqrt(expected / 20_000)
     assert (law.eval().rsample(1, 2000)[0].abs() <= law.widths).all()
 

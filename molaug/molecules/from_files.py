@@ -95,11 +95,8 @@ def seen_before(test: MoleculeSet, training: MoleculeSet) -> int:
 
 
 def _fingerprints(molecules: MoleculeSet) -> list[bytes]:
-    sizes, starts = molecules.sizes, molecules.offsets[:-1]
-    graph = np.repeat(np.arange(len(sizes)), sizes)
-    places = molecules.positions.astype(np.float64)
-    centres = np.add.reduceat(places, starts) / sizes[:, None]
-    distances = np.linalg.norm(places - centres[graph], axis=1).round(2)
+    graph = np.repeat(np.arange(len(molecules)), molecules.sizes)
+    distances = np.linalg.norm(orient(molecules, "centred").positions, axis=1).round(2)
     order = np.lexsort((distances, molecules.charges, graph))
     atoms = np.stack([molecules.charges, distances], 1)[order]
     return [atoms[a:b].tobytes() for a, b in pairwise(molecules.offsets)]

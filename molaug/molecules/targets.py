@@ -214,7 +214,8 @@ def fit_references(
 
 def sum_references(molecules: MoleculeSet, references: np.ndarray) -> np.ndarray:
     """The sum over the atoms of each molecule of their references, (graphs,) float64."""
-    return composition(molecules, molecules.elements) @ references[molecules.elements]
+    elements = molecules.elements
+    return composition(molecules, elements) @ references[elements]
 
 
 def composition(molecules: MoleculeSet, elements: Sequence[int] | np.ndarray) -> np.ndarray:
