@@ -176,8 +176,20 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     costs = plan.time({"costs": lambda: run.measure_costs(first)}, plan.heavy)["costs"]
     measured = float(np.median(costs) / np.median(times["none"]))
     median = {law: over[law]["median"] for law in over}
-    free = median["se3"] / every + median["still"] * (1 - 1 / every)
-    step = freeze * median["frozen"] + (SETTLED - freeze) * free + (1 - SETTLED) * median["still"]
+
+    def of_run(ratios: dict[str, float]) -> float:
+        """Of the mean step."""
+        free = ratios["se3"] / every + ratios["still"] * (1 - 1 / every)
+        late = (SETTLED - freeze) * free + (1 - SETTLED) * ratios["still"]
+        return freeze * ratios["frozen"] + late
+
+    step = of_run(median)
+    busy: dict[str, float] = {}
+    if plan.device == "gpu":  # whose kernels take as long however slow the host is
+        for law, case in steps.items():
+            spent = profile_calls(case, plan.device)
+            busy[law] = sum(time for time, _ in spent.values()) / PROFILED / every / 1e3
+    shares = {law: one / busy["none"] for law, one in busy.items()}
     times_measured = MEASURED_TIMES + ROUGHLY_TIMES * ROUGHLY / MEASURED
     return {
         "what": f"coordinates 48 x 3, batch {plan.batch} of {ATOMS} atoms, whole step on the "
@@ -198,6 +210,8 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         "draw_exponential_action_and_backward_over_none": median["alone"],
         "spread": over,
         "step_ms": {law: spread(times[law], 1e-3) for law in times},
+        **({"busy_ms": {law: round(one, 4) for law, one in busy.items()}} if busy else {}),
+        **({"busy_learned_se3_over_none": round(of_run(shares), 4)} if busy else {}),
     }
 
 
@@ -302,6 +316,23 @@ def measure_start(plan: Plan, small: bool) -> dict[str, Any]:
     return seconds
 
 
+def profile_calls(call: Callable[[], Any], device: str) -> dict[str, tuple[float, int]]:
+    """Microseconds in each kernel of a GPU, or operation of a CPU, and how often it ran, in
+    `PROFILED` calls."""
+    on_gpu = device == "gpu"
+    activity = (
+        torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
+    )
+    with torch.profiler.profile(activities=[activity], acc_events=True) as profile:
+        for _ in range(PROFILED):
+            call()
+        wait(device)
+    return {
+        one.key: (one.self_device_time_total if on_gpu else one.self_cpu_time_total, one.count)
+        for one in profile.key_averages()
+    }
+
+
 def measure_anatomy(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     """Where the time of a step goes: of a GPU the kernels of the largest network, of a CPU the
     operations of the small one, by the profiler of torch."""
@@ -310,17 +341,7 @@ def measure_anatomy(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
     trainer = plan.build(molecules, "coordinates", "se3", **size)
     step = laps.steps(trainer, laps.choose_rows(molecules, plan.batch, ATOMS), count=1)
     seconds = float(np.median(plan.time({"step": step}, plan.light // 4 + 1)["step"]))
-    activity = (
-        torch.profiler.ProfilerActivity.CUDA if on_gpu else torch.profiler.ProfilerActivity.CPU
-    )
-    with torch.profiler.profile(activities=[activity], acc_events=True) as profile:
-        for _ in range(PROFILED):
-            step()
-        wait(plan.device)
-    spent = {
-        one.key: (one.self_device_time_total if on_gpu else one.self_cpu_time_total, one.count)
-        for one in profile.key_averages()
-    }
+    spent = profile_calls(step, plan.device)
     whole = sum(time for time, _ in spent.values())
     largest = sorted(spent.items(), key=lambda item: -item[1][0])[:LARGEST]
     return {
@@ -454,7 +475,7 @@ def main() -> None:
     prepare_processor(1)
     plan = Plan(1, 1, 0.5, 0, batch=4, sizes=1) if arguments.small else Plan()
     if arguments.device == "gpu" and not arguments.small:
-        plan = Plan(light=10, seconds=20, batch=384)
+        plan = Plan(light=30, seconds=20, batch=384)
     plan = replace(plan, device=arguments.device)
     out = arguments.out or RESULTS / f"speed-{arguments.device}"
     record = measure(plan, arguments.small, out.with_suffix(".json"), arguments.only)

@@ -28,10 +28,10 @@ def interleave(
 ) -> dict[str, np.ndarray]:
     """Seconds of a call of every case in every round; each is called beforehand, to be warm.
 
-    device: on a `gpu`, which takes calls ahead of time, twenty in a row, after as many warm ones
+    device: on a `gpu`, which takes calls ahead of time, ten in a row, after as many warm ones
     as steps need to be captured.
     """
-    warm, calls = (5, 20) if device == "gpu" else (1, 1)
+    warm, calls = (5, 10) if device == "gpu" else (1, 1)
     for case in cases.values():
         for _ in range(warm):
             case()
