@@ -24,6 +24,7 @@ ALIKE = 0.01  # of the norm of all gradients, by which a replayed step may diffe
 # Takes batch, targets, whether widths move, and the elements that move inputs if they are drawn
 # already; leaves gradients, and returns the loss without any.
 Gradients = Callable[[Any, Tensor, bool, Tensor | None], Tensor]
+Draw = Callable[[int, int], Tensor]  # of copies and examples
 Outputs = list[Tensor | None]
 Capture = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], Any]]]
 
@@ -42,8 +43,9 @@ class Captured:
 
 
 class Capturing:
-    """As `gradients`, but from the fourth step of a shape on by a graph of it; and `move`, as
-    `update`, by one for each set of parameters that have gradients: with widths and without.
+    """As `gradients`, but from the fourth step of a shape on by a graph of it; `move`, as `update`,
+    by one for each set of parameters that have gradients: with widths and without; and `draw` by
+    one for each number of elements.
 
     Draws are those of a plain step: a graph reads the seed anew whenever it is started. Before one
     is used, it is compared with the plain step on the same batch. Where a step cannot be captured,
@@ -69,7 +71,9 @@ class Capturing:
         self.made: Counter[tuple[bool, ...]] = Counter()
         self.captured: dict[Any, Captured] = {}
         self.moves: dict[tuple[bool, ...], Callable[[], Any]] = {}
-        self.works = self.updates = True
+        self.asked: Counter[tuple[int, int]] = Counter()
+        self.draws: dict[tuple[int, int], tuple[Tensor, Callable[[], Any]]] = {}
+        self.works = self.updates = self.drawing = True
         # Where the gradients of all shapes are left, because an update reads them from one place.
         self.fixed = [torch.zeros_like(parameter) for parameter in parameters]
 
@@ -91,9 +95,10 @@ class Capturing:
             self.captured[shape] = self._capture(batch, target, moving, elements)
             return self._replay(self.captured[shape], inputs)
         except RuntimeError as error:
-            self.works = self.updates = False
+            self.works = self.updates = self.drawing = False
             self.captured.clear()
             self.moves.clear()
+            self.draws.clear()
             reason = warn("steps on this GPU are not captured", error)
             return self._after(reason, batch, target, moving, elements)
 
@@ -138,6 +143,42 @@ class Capturing:
             self.updates = False
             self.moves.clear()
             warn("updates are not captured", error)
+
+    def draw(self, draw: Draw, copies: int, graphs: int) -> Tensor:
+        """What `draw` returns for so many; good until it is called again."""
+        size = (copies, graphs)
+        if size in self.draws:
+            found, replay = self.draws[size]
+            replay()
+            return found
+        self.asked[size] += 1
+        if not self.drawing or self.asked[size] <= WARM:
+            return draw(copies, graphs)
+        devices = [self.fixed[0].device] if self.fixed[0].is_cuda else []
+        with torch.random.fork_rng(devices):
+            plain = draw(copies, graphs)
+        found = torch.empty_like(plain)
+
+        def fill() -> Outputs:
+            found.copy_(draw(copies, graphs))
+            return []
+
+        try:
+            with torch.random.fork_rng(devices), alarmed(plain.device):
+                fill()
+            with torch.random.fork_rng(devices):
+                _, replay = self.capture(fill)
+            with torch.random.fork_rng(devices):
+                found.zero_()
+                replay()
+            if not (difference := relative_difference([found], [plain])) <= ALIKE:
+                raise RuntimeError(f"elements come out {100 * difference:.0f} % different")
+            self.draws[size] = found, replay
+        except RuntimeError as error:
+            self.drawing = False
+            self.draws.clear()
+            warn("draws are not captured", error)
+        return plain
 
     def _capture_update(self) -> Callable[[], Any]:
         """A graph of the update, which has been made once afterwards.

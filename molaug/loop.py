@@ -27,7 +27,7 @@ from .averaging import AveragedModel
 from .checkpoint import load_state, save_state
 from .costs import MEASURED, OPENED, REACHED, ROUGHLY, measure_costs, unsettled
 from .distributions import Distribution
-from .engine import Capture, Capturing, Gradients
+from .engine import Capture, Capturing, Draw, Gradients
 from .evaluate import look_at_all, mean_error
 from .files import checksum
 from .history import write_history
@@ -133,6 +133,7 @@ class Trainer:
         self.update = Update(task.model, self.averaged, self.plain_optimizers, steps, recipe)
         self.take_gradients: Gradients = self._take_gradients
         self.move: Callable[[], None] = self.update
+        self.draw: Draw = self._draw
         # What depends on the examples is known when they are looked at, and keeps the graph of its
         # gradient, which spoils a capture.
         if capture and self._alone and not self.law.looks and fabric.device.type == "cuda":
@@ -154,6 +155,7 @@ class Trainer:
             self._take_gradients, parameters, self.update, self.update.state, capture
         )
         self.take_gradients, self.move = engine, engine.move
+        self.draw = lambda copies, graphs: engine.draw(self._draw, copies, graphs)
 
     @property
     def state_file(self) -> Path:
@@ -203,8 +205,8 @@ class Trainer:
         """One step on the examples in `rows`, of which every process takes its share; returns
         their loss, still on the device."""
         step = self.progress.step
-        self._set_rates()
         self.measure_costs(step)
+        self._set_rates()
         # Where widths stay nobody needs the gradient of the geometry, a tenth of a step.
         moving = self.timetable.is_free(step) and not self.progress.settled
         self.law.requires_grad_(moving)
@@ -217,19 +219,27 @@ class Trainer:
 
     def _drawn_ahead(self, examples: int) -> Tensor | None:
         """The elements of a step that leaves widths as they are: drawn at once for all such steps
-        up to the next first one, because so little work costs its calls. None where the model draws
-        them itself."""
+        of its group or stretch. None where the model draws them itself."""
         if not self.draws_ahead:
             return None
-        count, size = self.timetable.every, max(examples, self.recipe.batch_size)
-        first = self.timetable.first(self.progress.step)
+        count = self.timetable.together(self.resting)
+        size = max(examples, self.recipe.batch_size)
+        first = self.timetable.first(self.progress.step, self.resting)
         place = (first, count, size)
         if self.drawn is None or self.drawn[0] != place:
             self._reseed(first)
-            augmentation = self.task.model.augmentation
-            found = augmentation.draw(self.recipe.copies, count * size)
+            found = self.draw(self.recipe.copies, count * size)
             self.drawn = place, found.unflatten(1, (count, size))
         return self.drawn[1][:, self.progress.step - first, :examples]
+
+    def _draw(self, copies: int, graphs: int) -> Tensor:
+        return self.task.model.augmentation.draw(copies, graphs)
+
+    @property
+    def resting(self) -> bool:
+        """Whether widths stay as they are for longer than a group of steps."""
+        is_frozen = self.progress.step < self.timetable.free_from
+        return is_frozen or self.progress.settled or not len(self.law.learned)
 
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
@@ -325,7 +335,7 @@ class Trainer:
 
     def _set_rates(self) -> None:
         self.update.set_rates(self.progress.step, self.total)
-        first = self.timetable.first(self.progress.step)
+        first = self.timetable.first(self.progress.step, self.resting)
         if first == self.rated:
             return  # what is known about widths changes no more often
         self.rated = first

@@ -9,6 +9,7 @@ NARROW = 0.05  # the share of a range that is used at most while widths are froz
 RISE = 0.05  # the share of a run in which that rises to all of it
 FIRST = 1 / 12  # the share of a run after which costs are first asked for, and probes begin
 MEASUREMENTS = 24  # of the costs of generators, in a run
+STRETCH = 8  # groups of steps for which elements are drawn at once where widths rest
 
 
 def stride(steps: int) -> int:
@@ -36,9 +37,14 @@ class Timetable:
         """Steps of a group."""
         return stride(self.steps)
 
-    def first(self, step: int) -> int:
-        """Of the group of that step."""
-        return step // self.every * self.every
+    def together(self, resting: bool) -> int:
+        """Steps whose elements are drawn at once: of a group, or of a stretch of them where widths
+        rest, because so little work costs its calls."""
+        return self.every * (STRETCH if resting else 1)
+
+    def first(self, step: int, resting: bool = False) -> int:
+        """Of the group of that step, or of its stretch."""
+        return step // self.together(resting) * self.together(resting)
 
     def is_free(self, step: int) -> bool:
         """Whether widths may move in it."""

@@ -11,8 +11,12 @@ import torch
 from recipes import RECIPE
 from test_loop import build_task, strip
 
+from molaug.augmentation import Augmentation
+from molaug.distributions import LearnedUniform
 from molaug.engine import WARM, Capturing, relative_difference
+from molaug.groups import SE3
 from molaug.loop import Interrupted, Trainer
+from molaug.molecules.action import MoleculeAction
 from molaug.molecules.batch import MoleculeBatch
 from molaug.objectives import ScaleFree
 from molaug.processes import start_fabric
@@ -64,6 +68,39 @@ def test_captured_steps_leave_the_weights_of_plain_ones_bit_for_bit(tmp_path, pl
     assert len({shape for _, shape, *_ in shapes}) > 1  # molecules of several sizes
 
 
+def impossible(function):
+    raise RuntimeError("operation not permitted when stream is capturing\nmore about it")
+
+
+def assert_draws_are_plain_ones(device, capture, captured):
+    law = LearnedUniform(SE3()).to(device)
+    law.probing.fill_(0.5)
+    law.requires_grad_(False)
+    model = Augmentation(law, MoleculeAction())
+    engine = Capturing(lambda *_: torch.zeros(()), [*law.parameters()], lambda: None, list, capture)
+    for i in range(WARM + 3):
+        law.limit.fill_(0.2 * i)  # settings change in between
+        torch.manual_seed(i)
+        expected = model.draw(2, 7)
+        torch.manual_seed(i)
+        assert torch.equal(engine.draw(model.draw, 2, 7), expected)
+    assert len(engine.draws) == captured
+
+
+@pytest.mark.parametrize(
+    ("capture", "said"),
+    [
+        (lambda fill: (fill(), fill), []),
+        (lambda fill: (fill(), lambda: None), ["draws are not captured: elements come out 100 %"]),
+        (impossible, ["draws are not captured: operation not permitted"]),
+    ],
+)
+def test_elements_are_those_of_plain_draws_and_captured_where_that_works(caplog, capture, said):
+    assert_draws_are_plain_ones("cpu", capture, captured=not said)
+    assert len(caplog.messages) == len(said)
+    assert all(m.startswith(s) for m, s in zip(caplog.messages, said, strict=True))
+
+
 def test_a_shape_is_captured_once_it_has_been_seen_often_enough(tmp_path):
     *_, engine = trained(tmp_path, replayable)
     assert all(engine.seen[shape] == WARM + 1 for shape in engine.captured)
@@ -74,10 +111,6 @@ def forgetful(function):
     """A capture that missed an operation: it always gives what it gave at first, and more."""
     outputs = [None if one is None else 1.1 * one for one in function()]
     return outputs, lambda: None
-
-
-def impossible(function):
-    raise RuntimeError("operation not permitted when stream is capturing\nmore about it")
 
 
 @pytest.mark.parametrize(
@@ -91,6 +124,7 @@ def test_a_step_that_cannot_be_captured_is_taken_plainly_and_said(
     assert not engine.works
     assert not engine.updates
     assert not engine.captured
+    assert not engine.drawing
     about_steps = [message for message in caplog.messages if message.startswith("steps")]
     assert [said in message for message in about_steps] == [True]
     assert "more about it" not in caplog.text
@@ -207,6 +241,11 @@ def test_differences_are_shares_of_all_gradients():
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_draws_of_a_gpu_are_captured():
+    assert_draws_are_plain_ones("cuda", None, captured=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_graphs_of_a_gpu_are_used_and_come_to_the_same(tmp_path):
     def train(folder, capture):
         fabric = start_fabric("gpu")
@@ -218,6 +257,8 @@ def test_graphs_of_a_gpu_are_used_and_come_to_the_same(tmp_path):
     assert isinstance(captured.take_gradients, Capturing)
     assert captured.take_gradients.works
     assert captured.take_gradients.captured
+    assert captured.take_gradients.updates
+    assert captured.take_gradients.moves
     _, expected = train(tmp_path / "plain", False)
     for one, other in zip(found.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(one, other, rtol=0.02, atol=1e-3)

@@ -132,9 +132,42 @@ def test_every_step_has_elements_of_its_own_also_where_they_are_drawn_together(
     one.fit()
     assert len(seen) == one.total == 12
     assert len(torch.unique(torch.cat(seen).flatten(1), dim=0)) == 3 * 64
-    # Frozen for a fifth of the run: one draw for the first four steps, then one for a step that
-    # moves widths and one for the three after it.
-    assert drawn == [64, 16, 64, 16, 64]
+    # Frozen for a fifth of the run: one draw for the first four steps, of a stretch of 32, then one
+    # for a step that moves widths and one for the three after it.
+    assert drawn == [512, 16, 64, 16, 64]
+
+
+@pytest.mark.parametrize("stop", [4, 5, 6, 11])
+def test_a_run_whose_widths_have_settled_continues_bit_for_bit(tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(timetable, "stride", lambda steps: 1)
+    monkeypatch.setattr(timetable, "STRETCH", 4)
+    unsettled, counts = loop.unsettled, []
+
+    def settle(law, opened):
+        """From the fifth step on: its stretch has begun at the fourth."""
+        return [] if trained[-1].progress.step >= 5 else unsettled(law, opened)
+
+    monkeypatch.setattr(loop, "unsettled", settle)
+    trained = []
+
+    def finish(folder, until=None):
+        trained.append(trainer(folder))
+        augmentation = trained[-1].task.model.augmentation
+        draw = augmentation.draw
+        monkeypatch.setattr(augmentation, "draw", lambda c, n: counts.append(n) or draw(c, n))
+
+        def kill(progress, total):
+            if progress.step == until:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        return trained[-1].fit(kill)
+
+    expected = finish(tmp_path / "whole").state_dict()
+    assert counts == [64, *[16, 16], *[64, 64]]  # frozen, moving, and settled from the fifth on
+    with pytest.raises(Interrupted):
+        finish(tmp_path / "stopped", stop)
+    found = finish(tmp_path / "stopped").state_dict()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("stop", [2, 7])
@@ -319,10 +352,10 @@ def test_probing_begins_when_costs_are_asked_falls_to_nothing_and_the_averaged_n
 ):
     run, seen = trainer(tmp_path, recipe=replace(RECIPE, epochs=12)), []
     run.fit(lambda now, total: seen.append(float(run.law.probing)))
-    first = int(timetable.FIRST * run.total)
-    assert first > 0
+    first = timetable.STRETCH  # the first stretch that begins with costs known
+    assert 0 < int(timetable.FIRST * run.total) < first
     assert seen[:first] == [0.0] * first
-    assert seen[first] == pytest.approx(RECIPE.probing * (1 - timetable.FIRST), rel=0.05)
+    assert seen[first] == pytest.approx(RECIPE.probing * (1 - first / run.total))
     assert seen[first:] == sorted(seen[first:], reverse=True)
     assert 0 < seen[-1] < 0.1 * seen[first]
     assert not run.averaged.augmentation.distribution.training

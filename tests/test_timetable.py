@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from molaug.timetable import MEASUREMENTS, Timetable, stride
+from molaug.timetable import MEASUREMENTS, STRETCH, Timetable, stride
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,14 @@ def test_all_that_happens_to_widths_happens_in_first_steps_of_groups(steps, free
     limits = [table.limit(step) for step in range(steps)]
     for values in (shares, limits):
         assert all(values[step] == values[step - step % every] for step in range(steps))
+
+
+def test_where_widths_rest_a_stretch_is_so_many_whole_groups():
+    table = Timetable(4000, freeze=1 / 3, probing=0.1)  # groups of five
+    assert (table.together(False), table.together(True)) == (5, 5 * STRETCH)
+    for step in range(0, 4000, 7):
+        assert table.first(step, resting=True) == step - step % (5 * STRETCH)
+        assert table.first(table.first(step, resting=True)) == table.first(step, resting=True)
 
 
 def test_costs_are_measured_once_before_probes_and_then_evenly_from_when_widths_are_free():
