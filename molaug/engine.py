@@ -51,20 +51,20 @@ class Capturing:
     is used, it is compared with the plain step on the same batch. Where a step cannot be captured,
     or does not come to the same, this and all later ones are plain, and a line in the log says so.
 
-    parameters: that get gradients. state: the tensors that `update` changes. capture: turns a
-    function that returns tensors into these and what writes over them again, by default a CUDA
+    model: whose parameters get gradients. state: the tensors that `update` changes. capture: turns
+    a function that returns tensors into these and what writes over them again, by default a CUDA
     graph.
     """
 
     def __init__(
         self,
         gradients: Gradients,
-        parameters: Sequence[nn.Parameter],
+        model: nn.Module,
         update: Callable[[], None],
         state: Callable[[], list[Tensor]],
         capture: Capture | None = None,
     ) -> None:
-        self.gradients, self.parameters = gradients, parameters
+        self.gradients, self.model, self.parameters = gradients, model, [*model.parameters()]
         self.update, self.state = update, state
         self.capture = capture or CudaGraphs()
         self.seen: Counter[Any] = Counter()
@@ -75,7 +75,7 @@ class Capturing:
         self.draws: dict[tuple[int, int], tuple[Tensor, Callable[[], Any]]] = {}
         self.works = self.updates = self.drawing = True
         # Where the gradients of all shapes are left, because an update reads them from one place.
-        self.fixed = [torch.zeros_like(parameter) for parameter in parameters]
+        self.fixed = [torch.zeros_like(parameter) for parameter in self.parameters]
 
     def __call__(
         self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None = None
@@ -212,9 +212,11 @@ class Capturing:
     def _capture(
         self, batch: Any, target: Tensor, moving: bool, elements: Tensor | None
     ) -> Captured:
-        """A graph of the step, tried on this batch; draws go on as if it had not been made.
+        """A graph of the step, tried on this batch; draws, and the statistics of BatchNorm, go on
+        as if it had not been made.
 
-        Raises RuntimeError if a step waits for the device or a replayed one is not a plain one.
+        Raises RuntimeError if a step waits for the device, or makes buffers anew, or a replayed one
+        is not a plain one.
         """
         fixed = {name: value.clone() for name, value in tensors_of(batch).items()}
         still, aim = replace(batch, **fixed), target.clone()
@@ -226,15 +228,19 @@ class Capturing:
 
         # Each part draws what the plain step draws, and nothing has been drawn afterwards.
         devices = [target.device] if target.is_cuda else []
+        buffers = Buffers(self.model)
         try:
             with torch.random.fork_rng(devices), alarmed(target.device):
                 plain = [None if one is None else one.clone() for one in step()]
+            if not buffers.restore():
+                raise RuntimeError("the network puts other tensors in the place of its buffers")
             with torch.random.fork_rng(devices):
                 outputs, replay = self.capture(step)
             captured = Captured(inputs, replay, outputs)
             with torch.random.fork_rng(devices):
                 self._replay(captured, inputs)
         finally:
+            buffers.restore()
             self._give([target, *[None] * len(self.parameters)])
         if not (difference := relative_difference(outputs, plain)) <= ALIKE:
             raise RuntimeError(f"gradients come out {100 * difference:.0f} % different")
@@ -250,6 +256,27 @@ class Capturing:
         if there:
             torch._foreach_copy_([f for f, _ in there], [g for _, g in there])
         return [loss, *(None if g is None else f for f, g in zip(self.fixed, found, strict=True))]
+
+
+class Buffers:
+    """Those of a module, as they are now."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.places = [
+            (part, name, value, value.clone())
+            for part in module.modules()
+            for name, value in part.named_buffers(recurse=False)
+        ]
+
+    @torch.no_grad()
+    def restore(self) -> bool:
+        """Them, and what they held; returns whether they were still the same tensors."""
+        others = [one for one in self.places if getattr(one[0], one[1]) is not one[2]]
+        for part, name, value, _ in others:
+            setattr(part, name, value)
+        for _, _, value, held in self.places:
+            value.copy_(held)
+        return not others
 
 
 class CudaGraphs:

@@ -150,10 +150,8 @@ class Trainer:
     def capture_steps(self, capture: Capture | None = None) -> None:
         """From now on, where it works (`engine`); capture: by default, as CUDA graphs."""
         self.update.use_tensors(self.fabric.device)
-        parameters = [*self.task.model.parameters()]
-        engine = Capturing(
-            self._take_gradients, parameters, self.update, self.update.state, capture
-        )
+        model, update = self.task.model, self.update
+        engine = Capturing(self._take_gradients, model, update, update.state, capture)
         self.take_gradients, self.move = engine, engine.move
         self.draw = lambda copies, graphs: engine.draw(self._draw, copies, graphs)
 

@@ -12,6 +12,7 @@ from recipes import RECIPE
 from test_loop import build_task, strip
 
 from molaug.augmentation import Augmentation
+from molaug.averaging import AveragedModel
 from molaug.distributions import LearnedUniform
 from molaug.engine import WARM, Capturing, relative_difference
 from molaug.groups import SE3
@@ -77,7 +78,7 @@ def assert_draws_are_plain_ones(device, capture, captured):
     law.probing.fill_(0.5)
     law.requires_grad_(False)
     model = Augmentation(law, MoleculeAction())
-    engine = Capturing(lambda *_: torch.zeros(()), [*law.parameters()], lambda: None, list, capture)
+    engine = Capturing(lambda *_: torch.zeros(()), law, lambda: None, list, capture)
     for i in range(WARM + 3):
         law.limit.fill_(0.2 * i)  # settings change in between
         torch.manual_seed(i)
@@ -131,7 +132,7 @@ def test_a_step_that_cannot_be_captured_is_taken_plainly_and_said(
 
 
 def build(gradients):
-    return Capturing(gradients, [], lambda: None, list, impossible)
+    return Capturing(gradients, torch.nn.Module(), lambda: None, list, impossible)
 
 
 def forgets_updates(function):
@@ -161,6 +162,40 @@ def test_an_update_that_cannot_be_captured_is_made_plainly_and_said(
     assert not engine.updates
     assert not engine.moves
     assert [said in message for message in caplog.messages] == [True]
+
+
+class Normalised(torch.nn.Module):
+    """With running statistics; other: of which every step makes a new tensor."""
+
+    def __init__(self, other):
+        super().__init__()
+        self.norm, self.head = torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1)
+        self.register_buffer("seen", torch.zeros(()))
+        self.other = other
+
+    def forward(self, batch):
+        if self.training and self.other:
+            self.seen = self.seen + 1
+        sizes = batch.positions.square().sum((1, 2))
+        return self.head(self.norm(sizes[:, None]))[:, 0]
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_trials_leave_running_statistics_as_they_are(tmp_path, caplog, other):
+    def train(folder, capture):
+        task = build_task()
+        torch.manual_seed(0)
+        model = AveragedModel(Normalised(other), task.model.augmentation, task.model.scaling)
+        run = Trainer(replace(task, model=model), ScaleFree(), LONG, folder, start_fabric("cpu"))
+        run.capture_steps(replayable) if capture else run.update.use_tensors(torch.device("cpu"))
+        return run, run.fit().state_dict()
+
+    run, found = train(tmp_path / "captured", True)
+    _, expected = train(tmp_path / "plain", False)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert found["network.seen"] == run.total * other
+    assert bool(run.take_gradients.captured) != other  # what is made anew is not captured
+    assert [other] * other == ["in the place of its buffers" in said for said in caplog.messages]
 
 
 def test_rates_that_are_tensors_come_to_those_that_are_numbers(tmp_path, plain):
