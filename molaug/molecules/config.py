@@ -166,7 +166,7 @@ class QM9Config(MoleculeConfig):
             "channels": 256,
             "layers": 8,
             "rate": 0.003,
-            "weight_decay": 0.02,
+            "weight_decay": 0.05,
             "partial_charges": 0.5,
             "properties": 1.0,
             "jitter": 0.02,
