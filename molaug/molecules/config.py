@@ -158,7 +158,7 @@ class QM9Config(MoleculeConfig):
             "epochs": 60,
             **LARGE,
         },
-        # Three minutes on an H200, where an epoch takes 2.2 s, up to 3.5 s with a slow host.
+        # Three minutes on an H100, where an epoch takes 2 s.
         "speedrun": {
             "validation_size": 2_000,
             "epochs": 68,
