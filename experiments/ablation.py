@@ -7,10 +7,10 @@ python experiments/ablation.py [SIZE] --table    only the table, from what is th
 SIZE is cpu (the quick preset, two seeds of every part, about two minutes each on one core), long
 (1,000 molecules in 200 epochs, which a network learns by heart; what is said against that is added
 part by part; two seeds, seven minutes each), relative (3,000 molecules in 68 epochs of the small
-network, with all parts of the preset speedrun, which does as many with a network as much larger; two
-seeds, six minutes each), gpu (30,000 molecules and 16 epochs of the preset
-speedrun, whose parts are left out one at a time; two seeds) or tiny (to see that it runs). Of cpu
-and tiny the rate falls as a cosine where a part does not say otherwise.
+network, with all parts of the preset speedrun, in which larger ones do the same; two seeds, two to
+six minutes each), gpu (30,000 molecules and 16 epochs of the preset speedrun, whose parts are left
+out one at a time; two seeds) or tiny (to see that it runs). Of cpu and tiny the rate falls as a
+cosine where a part does not say otherwise.
 """
 
 from __future__ import annotations

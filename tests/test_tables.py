@@ -77,9 +77,10 @@ def test_the_picture_of_standing_molecules_is_that_of_its_results(tables):
     assert drawn == standing.draw(standing.read_results("cpu")["rows"])
 
 
-def test_the_table_of_a_long_run_is_that_of_its_results(tables):
-    made = importlib.import_module("ablation").table("long")
-    assert tables.read_table("ablation-long") == made
+@pytest.mark.parametrize("size", ["long", "relative"])
+def test_the_tables_of_long_runs_are_those_of_their_results(tables, size):
+    made = importlib.import_module("ablation").table(size)
+    assert tables.read_table(f"ablation-{size}") == made
 
 
 def test_the_scale_table_is_that_of_its_results(tables):
