@@ -139,6 +139,7 @@ class Trainer:
         if capture and self._alone and not self.law.looks and fabric.device.type == "cuda":
             self.capture_steps()
         self.draws_ahead = self.law.moves and not self.law.looks
+        self.learns = len(self.law.learned) > 0
         self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
         self.progress, self.rated = Progress(), -1  # of which steps the law has the settings
         self.unchecked: list[tuple[Tensor, Tensor]] = []  # rows and loss, not yet seen by the host
@@ -237,7 +238,7 @@ class Trainer:
     def resting(self) -> bool:
         """Whether widths stay as they are for longer than a group of steps."""
         is_frozen = self.progress.step < self.timetable.free_from
-        return is_frozen or self.progress.settled or not len(self.law.learned)
+        return is_frozen or self.progress.settled or not self.learns
 
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
