@@ -139,6 +139,8 @@ class Trainer:
         if capture and self._alone and not self.law.looks and fabric.device.type == "cuda":
             self.capture_steps()
         self.draws_ahead = self.law.moves and not self.law.looks
+        # A call costs a GPU's host as much as a large product, and a CPU a few microseconds.
+        self.stretches = fabric.device.type != "cpu"
         self.learns = len(self.law.learned) > 0
         self.drawn: tuple[Any, Tensor] | None = None  # for which steps and examples, and elements
         self.progress, self.rated = Progress(), -1  # of which steps the law has the settings
@@ -236,9 +238,10 @@ class Trainer:
 
     @property
     def resting(self) -> bool:
-        """Whether widths stay as they are for longer than a group of steps."""
+        """Whether widths stay as they are for longer than a group of steps, and it is worth while
+        to draw for more of them."""
         is_frozen = self.progress.step < self.timetable.free_from
-        return is_frozen or self.progress.settled or not self.learns
+        return self.stretches and (is_frozen or self.progress.settled or not self.learns)
 
     def _gradients_of(self, rows: Tensor, moving: bool, elements: Tensor | None) -> Tensor:
         """Gradients from this process's share of `rows`, and its loss: both so weighted that the
