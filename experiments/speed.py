@@ -184,12 +184,15 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         return freeze * ratios["frozen"] + late
 
     step = of_run(median)
-    busy: dict[str, float] = {}
+    kernels: dict[str, Any] = {}
     if plan.device == "gpu":  # whose kernels take as long however slow the host is
-        for law, case in steps.items():
-            spent = profile_calls(case, plan.device)
-            busy[law] = sum(time for time, _ in spent.values()) / PROFILED / every / 1e3
-    shares = {law: one / busy["none"] for law, one in busy.items()}
+        spent = {law: profile_calls(case, plan.device).values() for law, case in steps.items()}
+        busy = {law: sum(t for t, _ in one) / PROFILED / every / 1e3 for law, one in spent.items()}
+        whole = of_run({law: one / busy["none"] for law, one in busy.items()})
+        kernels = {
+            "busy_ms": {law: round(one, 4) for law, one in busy.items()},
+            "busy_learned_se3_over_none": round(whole, 4),
+        }
     times_measured = MEASURED_TIMES + ROUGHLY_TIMES * ROUGHLY / MEASURED
     return {
         "what": f"coordinates 48 x 3, batch {plan.batch} of {ATOMS} atoms, whole step on the "
@@ -210,8 +213,7 @@ def measure_augmentation(molecules: MoleculeSet, plan: Plan) -> dict[str, Any]:
         "draw_exponential_action_and_backward_over_none": median["alone"],
         "spread": over,
         "step_ms": {law: spread(times[law], 1e-3) for law in times},
-        **({"busy_ms": {law: round(one, 4) for law, one in busy.items()}} if busy else {}),
-        **({"busy_learned_se3_over_none": round(of_run(shares), 4)} if busy else {}),
+        **kernels,
     }
 
 

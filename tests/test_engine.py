@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from recipes import RECIPE
-from test_loop import build_task, strip
+from test_loop import Normalised, build_task, strip
 
 from molaug.augmentation import Augmentation
 from molaug.averaging import AveragedModel
@@ -166,28 +166,12 @@ def test_an_update_that_cannot_be_captured_is_made_plainly_and_said(
     assert [said in message for message in about_updates] == [True]
 
 
-class Normalised(torch.nn.Module):
-    """With running statistics; other: of which every step makes a new tensor."""
-
-    def __init__(self, other):
-        super().__init__()
-        self.norm, self.head = torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1)
-        self.register_buffer("seen", torch.zeros(()))
-        self.other = other
-
-    def forward(self, batch):
-        if self.training and self.other:
-            self.seen = self.seen + 1
-        sizes = batch.positions.square().sum((1, 2))
-        return self.head(self.norm(sizes[:, None]))[:, 0]
-
-
-@pytest.mark.parametrize("other", [False, True])
-def test_trials_leave_running_statistics_as_they_are(tmp_path, caplog, other):
+@pytest.mark.parametrize("counts", [False, True])
+def test_trials_leave_running_statistics_as_they_are(tmp_path, caplog, counts):
     def train(folder, capture):
         task = build_task()
         torch.manual_seed(0)
-        model = AveragedModel(Normalised(other), task.model.augmentation, task.model.scaling)
+        model = AveragedModel(Normalised(counts), task.model.augmentation, task.model.scaling)
         run = Trainer(replace(task, model=model), ScaleFree(), LONG, folder, start_fabric("cpu"))
         run.capture_steps(replayable) if capture else run.update.use_tensors(torch.device("cpu"))
         return run, run.fit().state_dict()
@@ -195,9 +179,9 @@ def test_trials_leave_running_statistics_as_they_are(tmp_path, caplog, other):
     run, found = train(tmp_path / "captured", True)
     _, expected = train(tmp_path / "plain", False)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
-    assert found["network.seen"] == run.total * other
-    assert bool(run.take_gradients.captured) != other  # what is made anew is not captured
-    assert [other] * other == ["in the place of its buffers" in said for said in caplog.messages]
+    assert found["network.seen"] == run.total * counts
+    assert bool(run.take_gradients.captured) != counts  # what is made anew is not captured
+    assert [counts] * counts == ["in the place of its buffers" in said for said in caplog.messages]
 
 
 def test_rates_that_are_tensors_come_to_those_that_are_numbers(tmp_path, plain):

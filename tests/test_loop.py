@@ -268,16 +268,17 @@ def test_a_model_that_comes_in_evaluation_mode_is_trained_as_any_other(tmp_path,
 
 
 class Normalised(torch.nn.Module):
-    """With running statistics, and a count for which every step has a new tensor."""
+    """With running statistics, and a count for which every step has a new tensor, if it counts."""
 
-    def __init__(self):
+    def __init__(self, counts=True):
         super().__init__()
+        self.counts = counts
         self.norm, self.head = torch.nn.BatchNorm1d(1), torch.nn.Linear(1, 1)
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
         self.register_buffer("constant", torch.ones(()), persistent=False)
 
     def forward(self, batch):
-        if self.training:
+        if self.training and self.counts:
             self.seen = self.seen + 1
         sizes = batch.positions.square().sum((1, 2))
         return self.constant * self.head(self.norm(sizes[:, None]))[:, 0]
